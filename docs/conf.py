@@ -1,0 +1,42 @@
+"""How Sphinx builds these pages: ``tox -e docs`` the pages, ``tox -e doctests`` their examples."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+project = "llmpool"
+author = "llmpool contributors"
+copyright = f"2026, {author}"
+release = importlib.metadata.version("llmpool-sync")
+version = ".".join(release.split(".")[:2])
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.doctest",
+    "sphinx.ext.napoleon",
+]
+exclude_patterns = ["_build"]
+default_role = "any"
+nitpicky = True
+# The build must not depend on other sites, so names outside the package are no links.
+nitpick_ignore_regex = [
+    ("py:.*", r"(?!llmpool).*"),
+    ("py:.*", r"llmpool\._.*"),
+]
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_class_signature = "mixed"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+html_theme = "furo"
+html_title = f"llmpool {version}"
+
+# Every example runs, each page in a namespace of its own.
+doctest_test_doctest_blocks = "default"
+doctest_global_setup = """
+import warnings
+warnings.simplefilter("error")
+"""
