@@ -1,0 +1,144 @@
+"""Writing outcomes into the records: which rule of health each verdict calls; the ledger's lock guards it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+
+from llmpool.claims import Claim
+from llmpool.entries import Entry
+from llmpool.health import Evidence, Limits, State
+from llmpool.outcomes import Origin, Outcome, Verdict
+from llmpool.roster import Roster
+from llmpool.status import HealthCheckResult
+
+UNKNOWN_MODEL_MEMORY = 60.0
+
+_ERRORS = frozenset({Verdict.RATE_LIMITED, Verdict.CONFIG, Verdict.BUSY, Verdict.FAULT})
+
+
+class Booking:
+    """
+    The one door into the records, for calls and checks alike.
+
+    Not thread-safe.
+    """
+
+    def __init__(self, roster: Roster, limits: Limits, rng: random.Random) -> None:
+        self.limits = limits
+        self._roster = roster
+        self._rng = rng
+
+    def book_call(self, claim: Claim, entry: Entry, outcome: Outcome, now: float) -> None:
+        health = entry.health
+        verdict = outcome.verdict
+        stale = claim.generation != health.generation
+        if verdict in _ERRORS:
+            entry.errors += 1
+            entry.last_error = outcome.reason
+        if verdict is Verdict.RATE_LIMITED:
+            self._rate_limit(entry, outcome, now)
+        elif verdict is Verdict.UNKNOWN_MODEL and claim.wish.model is not None:
+            entry.unknown[claim.wish.model] = now + UNKNOWN_MODEL_MEMORY
+            self._roster.version += 1
+            self._roster.alarm(entry, now + UNKNOWN_MODEL_MEMORY)
+        elif stale:
+            return
+        elif verdict is Verdict.CONFIG:
+            health.disable(outcome, now)
+        elif verdict is Verdict.BUSY:
+            if health.busy(outcome, now, self._rng):
+                self._fault(entry, outcome, now)
+        elif verdict is Verdict.FAULT:
+            self._fault(entry, outcome, now)
+            claim.marked = health.generation
+        elif not outcome.fair and health.short_timeout():
+            self._fault(entry, outcome, now)
+
+    def _rate_limit(self, entry: Entry, outcome: Outcome, now: float) -> None:
+        delay = entry.health.rate_limited(outcome, now, self._rng)
+        group = entry.deployment.quota_group
+        if group is None:
+            return
+        for other in self._roster.entries.values():
+            if other is not entry and other.deployment.quota_group == group:
+                reason = f"shares the quota {group!r} with {entry.name}"
+                other.health.cool(delay, now, reason)
+                self._roster.refresh(other, now)
+
+    def _fault(self, entry: Entry, outcome: Outcome, now: float) -> None:
+        entry.health.call_fault(outcome, now, self.limits, self._rng)
+        if outcome.origin is Origin.NETWORK:
+            self._pardon_if_ours(now)
+
+    def _pardon_if_ours(self, now: float) -> None:
+        """Sentence nobody for a network that fails for every deployment at once: it is our own."""
+        judged = [
+            entry
+            for entry in self._roster.entries.values()
+            if not entry.draining
+            and entry.health.disabled_until is None
+            and (entry.health.state is not State.UNHEALTHY or entry.health.network)
+        ]
+        if len(judged) < 2 or not all(entry.health.network for entry in judged):
+            return
+        for entry in judged:
+            if entry.health.state is State.UNHEALTHY:
+                entry.health.pardon(now)
+            entry.health.faults = entry.health.check_faults = 0
+            entry.health.window.clear()
+            self._roster.refresh(entry, now)
+
+    def take_back(self, claims: Iterable[Claim], now: float) -> None:
+        """Take back the faults that *claims* booked, where no sentence has followed from them."""
+        for claim in claims:
+            entry = claim.entry
+            if entry is not None and claim.marked == entry.health.generation:
+                entry.health.take_back(now)
+                claim.marked = None
+                self._roster.refresh(entry, now)
+
+    def book_check(
+        self,
+        begun: tuple[Entry, int, float],
+        evidence: Evidence,
+        outcome: Outcome,
+        result: HealthCheckResult,
+        now: float,
+    ) -> bool:
+        """
+        Book what a check found.
+
+        Returns:
+            False when a newer success of live traffic vetoed a failure.
+        """
+        entry, generation, started_at = begun
+        if entry.removed:
+            return True
+        entry.last_check = result
+        if outcome.verdict is not Verdict.OK:
+            entry.last_error = outcome.reason
+        counted = True
+        if generation == entry.health.generation:
+            counted = self._book_fresh_check(entry, started_at, evidence, outcome, now)
+        self._roster.refresh(entry, now)
+        return counted
+
+    def _book_fresh_check(
+        self, entry: Entry, started_at: float, evidence: Evidence, outcome: Outcome, now: float
+    ) -> bool:
+        health = entry.health
+        verdict = outcome.verdict
+        if verdict is Verdict.OK:
+            health.check_ok(evidence, started_at, now, self.limits)
+        elif verdict is Verdict.RATE_LIMITED:
+            self._rate_limit(entry, outcome, now)
+        elif verdict is Verdict.CONFIG:
+            health.checked = True
+            health.disable(outcome, now)
+        elif verdict is not Verdict.BUSY or health.busy(outcome, now, self._rng):
+            counted = health.check_fault(outcome, evidence, started_at, now, self.limits, self._rng)
+            if outcome.origin is Origin.NETWORK:
+                self._pardon_if_ours(now)
+            return counted
+        return True

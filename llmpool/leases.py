@@ -1,0 +1,84 @@
+"""Leave to use a deployment's own client for one attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from llmpool import outcomes as out
+from llmpool.claims import Claim
+from llmpool.clock import Clock
+from llmpool.config import Deployment
+from llmpool.ledger import HealthLedger
+
+
+class Lease:
+    """
+    One attempt on one deployment, made by hand.
+
+    Attributes:
+        deployment: which; it compares equal to its name.
+        client: the client the deployment was configured with, or its provider.
+        model: the deployment's own name for the model asked for, or None.
+    """
+
+    def __init__(self, claim: Claim, clock: Clock, model: str | None) -> None:
+        self._now = clock.now
+        self._ends_at = claim.started_at + claim.timeout
+        self.deployment: Deployment = claim.deployment
+        provider = claim.deployment.provider
+        self.client: Any = getattr(provider, "client", provider)
+        self.model = model
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left for this attempt, never below zero."""
+        return max(0.0, self._ends_at - self._now())
+
+    def __repr__(self) -> str:
+        return f"<Lease on {self.deployment.name!r}, {self.remaining:.3f} s left>"
+
+
+class LeaseContext:
+    """
+    ``with pool.lease() as lease``: what the block does is the attempt.
+
+    An exception of the block is judged like a provider's and goes on to the caller; nothing is retried.
+    """
+
+    def __init__(
+        self, claim: Claim, ledger: HealthLedger, clock: Clock, obtain: Callable[[Claim], None]
+    ) -> None:
+        self._claim = claim
+        self._ledger = ledger
+        self._clock = clock
+        self._obtain = obtain
+
+    def __enter__(self) -> Lease:
+        claim = self._claim
+        try:
+            self._obtain(claim)
+            return Lease(claim, self._clock, claim.deployment.upstream(claim.wish.model))
+        except BaseException:
+            claim.release()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        claim = self._claim
+        try:
+            latency = self._clock.now() - claim.started_at
+            if error is None:
+                claim.settle(out.OK, latency)
+            elif isinstance(error, Exception):
+                fair = not isinstance(error, TimeoutError) or (
+                    claim.timeout >= self._ledger.fair_time(claim)
+                )
+                claim.settle(out.classify(error, fair=fair), latency)
+        finally:
+            claim.release()

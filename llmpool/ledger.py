@@ -1,0 +1,561 @@
+"""The health of all deployments, and leave to ask one of them: the only shared mutable health."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+import attrs
+
+from llmpool.booking import Booking
+from llmpool.claims import Claim
+from llmpool.clock import Clock
+from llmpool.config import Deployment, RetryPolicy
+from llmpool.entries import Entry, Refusal, Wish
+from llmpool.health import Evidence, Limits
+from llmpool.outcomes import OK, Outcome, Verdict
+from llmpool.roster import Change, Roster
+from llmpool.status import DeploymentStatus, Explanation, HealthCheckResult
+from llmpool.strategies import BuiltIn, Candidate, LeastConnections, RoutingStrategy
+
+LEASE_SLACK = 1.0
+LONGEST_NAP = 0.5
+"""Seconds a waiter sleeps at most before it looks after the queue itself: what a dead caller left
+behind is then found even if no call comes by."""
+
+_T = TypeVar("_T")
+
+
+def _section(method: Callable[..., _T]) -> Callable[..., _T]:
+    """
+    Run *method* under the ledger's lock, then tell what it changed.
+
+    Broken off by an interrupt, at whatever bytecode, it leaves no lock held and no count wrong: both
+    are put right from the open claims before the interrupt goes on.
+    """
+
+    @functools.wraps(method)
+    def section(self: HealthLedger, *args: Any) -> _T:
+        try:
+            with self._lock:  # critical section
+                result = method(self, *args)
+                news = self._roster.news
+                if news:
+                    self._roster.news = []
+        except BaseException:
+            self._mend()
+            raise
+        if news:
+            self._announce(news)
+        return result
+
+    return section
+
+
+class HealthLedger:
+    """
+    Every deployment's record, and the queue of those who wait.
+
+    Threads: any method from any thread. Only :meth:`take` and :meth:`wait_idle` wait, and never under
+    the lock.
+    """
+
+    def __init__(
+        self,
+        deployments: Iterable[Deployment],
+        *,
+        strategy: BuiltIn | RoutingStrategy,
+        limits: Limits,
+        policy: RetryPolicy,
+        clock: Clock,
+        rng: random.Random,
+        listener: Callable[[Change], None],
+    ) -> None:
+        built_in = strategy if isinstance(strategy, BuiltIn) else LeastConnections(rng)
+        # The lock guards every field below it and every field of every entry. It re-enters for one
+        # reason alone: a signal handler or a finaliser that calls the pool on the thread that holds it.
+        self._lock = threading.RLock()
+        self._roster = Roster(built_in.pick, clock.now())
+        self._booking = Booking(self._roster, limits, rng)
+        self._queue: dict[int, Claim] = {}  # in the order of arrival
+        self._retrying: set[int] = set()
+        self._closed = False
+        self._plain = built_in is strategy
+
+        # Never changed after construction, or safe by themselves.
+        self.tokens: Iterator[int] = itertools.count(1)
+        self.lost: SimpleQueue[tuple[Entry, int]] = SimpleQueue()
+        self._foreign = None if isinstance(strategy, BuiltIn) else strategy
+        self._pick = built_in.pick
+        self._policy = policy
+        self._clock = clock
+        self.now = clock.now
+        self._listener = listener
+        for deployment in deployments:
+            self.add(deployment)
+
+    # -- claims -----------------------------------------------------------------------------
+
+    def take(self, claim: Claim) -> Refusal | None:
+        """
+        Get *claim* a deployment; wait in turn where waiting helps.
+
+        Returns:
+            None, or why there is none.
+        """
+        now = self.now()
+        wish = claim.wish
+        try:
+            with self._lock:  # critical section
+                # By far most calls: nothing is due, nobody waits, and somebody is free.
+                if self._plain and now < self._roster.due_at and now < wish.deadline_at:
+                    group = self._roster.groups.get((wish.model, wish.tags, wish.upstream))
+                    if group is not None and group.version == self._roster.version and group.tiers:
+                        entry: Entry = self._pick(group.tiers[0])
+                        if entry.in_flight < entry.limit and not (
+                            entry.delicate or wish.avoid or wish.affinity or self._queue
+                        ):
+                            self._grant(claim, entry, now, group.many)
+                            return None
+        except BaseException:
+            self._mend()
+            raise
+        if self._foreign is not None:
+            self._ask_strategy(claim)
+            if claim.entry is not None:
+                return None
+        give_up_at = min(wish.deadline_at, now + wish.max_wait)
+        while True:
+            answer = self._try(claim, now, give_up_at)
+            if answer is None or isinstance(answer, Refusal):
+                return answer
+            assert claim.event is not None
+            self._clock.wait(claim.event, min(answer - now, LONGEST_NAP))
+            now = self.now()
+
+    @_section
+    def _try(self, claim: Claim, now: float, give_up_at: float) -> Refusal | float | None:
+        """Grant *claim*, or refuse it, or give the time until which it may wait in the queue."""
+        self._catch_up(now)
+        if claim.entry is not None:
+            return None
+        if self._closed:
+            return self._leave(claim, Refusal("closed"))
+        wish = claim.wish
+        if now >= wish.deadline_at:
+            return self._leave(claim, Refusal("late"))
+        if wish.budgeted and not self._has_budget():
+            return self._leave(claim, Refusal("budget"))
+        if self._queue:
+            self._serve(now)
+            if claim.entry is not None:
+                return None
+        if claim.token not in self._queue:
+            entry = self._roster.choose(wish, now)
+            if entry is not None:
+                self._grant(claim, entry, now, self._roster.others(entry, wish))
+                return None
+        wait_until = self._roster.worth_waiting(wish, now, give_up_at)
+        if wait_until is not None:
+            if claim.event is None:
+                claim.event = threading.Event()
+                self._queue[claim.token] = claim
+            return wait_until
+        if wish.fail_open:
+            entry = self._roster.least_bad(wish, now)
+            if entry is not None:
+                self._queue.pop(claim.token, None)
+                self._grant(claim, entry, now, self._roster.others(entry, wish))
+                return None
+        return self._leave(claim, self._roster.refusal(wish, now))
+
+    def _leave(self, claim: Claim, refusal: Refusal) -> Refusal:
+        self._queue.pop(claim.token, None)
+        claim.event = None
+        return refusal
+
+    def _has_budget(self) -> bool:
+        in_flight = sum(entry.in_flight for entry in self._roster.entries.values())
+        policy = self._policy
+        return len(self._retrying) < max(policy.budget_min, policy.budget_ratio * in_flight)
+
+    def _grant(self, claim: Claim, entry: Entry, now: float, others: bool) -> None:
+        wish = claim.wish
+        claim.generation = generation = entry.health.generation
+        claim.started_at = now
+        claim.timeout = timeout = entry.time_for(wish, now, others)
+        claim.entry = entry
+        entry.open[claim.token] = (generation, now + timeout + LEASE_SLACK)
+        entry.in_flight = len(entry.open)
+        entry.load += 1
+        entry.turns += entry.stride
+        if claim.event is not None:
+            claim.event.set()
+            claim.event = None
+        if wish.budgeted:
+            self._retrying.add(claim.token)
+        if entry.delicate or not entry.eligible:
+            claim.in_rotation = entry.eligible
+            self._roster.refresh(entry, now)
+
+    def _serve(self, now: float) -> None:
+        """Give what is free to those who wait, the longest waiting first."""
+        idle: set[Any] = set()
+        for token, claim in list(self._queue.items()):
+            wish = claim.wish
+            key = (*wish.key, wish.avoid, wish.return_at)
+            if key in idle:
+                continue
+            entry = self._roster.choose(wish, now) if claim.entry is None else None
+            if entry is None:
+                idle.add(key)
+                continue
+            self._queue.pop(token, None)
+            self._grant(claim, entry, now, self._roster.others(entry, wish))
+
+    def _ask_strategy(self, claim: Claim) -> None:
+        """Let a user's strategy choose, outside the lock; ask again if its choice has gone meanwhile."""
+        assert self._foreign is not None
+        for _ in range(8):
+            views = self._candidates(claim.wish)
+            if not views:
+                return
+            chosen = self._foreign.pick(views)
+            if chosen not in views:
+                raise TypeError(
+                    f"strategy: wanted one of the candidates from pick(), got a "
+                    f"{type(chosen).__name__}"
+                )
+            if self._take_named(claim, chosen.name):
+                return
+
+    @_section
+    def _candidates(self, wish: Wish) -> tuple[Candidate, ...]:
+        now = self._clock.now()
+        self._catch_up(now)
+        if self._queue or self._closed or wish.budgeted or now >= wish.deadline_at:
+            return ()  # who waits goes first; the rest is decided by the common way
+        for tier in self._roster.regroup(wish, self._roster.groups.get(wish.key)).tiers:
+            free = tuple(
+                entry.candidate()
+                for entry in tier
+                if entry.in_flight < entry.limit and not wish.avoids(entry.name, now)
+            )
+            if free:
+                return free
+        return ()
+
+    @_section
+    def _take_named(self, claim: Claim, name: str) -> bool:
+        now = self._clock.now()
+        entry = self._roster.entries.get(name)
+        if entry is None or not entry.eligible or entry.in_flight >= entry.limit:
+            return False
+        self._grant(claim, entry, now, self._roster.others(entry, claim.wish))
+        return True
+
+    # -- outcomes ---------------------------------------------------------------------------
+
+    def settle(self, claim: Claim, outcome: Outcome, now: float, latency: float) -> None:
+        """Book *outcome*, give back the place, serve those who wait."""
+        entry = claim.entry
+        if entry is None:
+            return
+        try:
+            with self._lock:  # critical section
+                if entry.open.pop(claim.token, None) is None:
+                    return
+                self._close(entry, claim.token)
+                health = entry.health
+                if outcome is OK and claim.generation == health.generation:
+                    entry.requests += 1
+                    latencies = entry.latencies
+                    latencies.add(latency, now)
+                    entry.latency = latencies.mean
+                    health.call_ok(claim.started_at, now)
+                    if not (entry.delicate or self._queue):
+                        return
+                news = self._settle_rest(claim, entry, outcome, now, latency)
+        except BaseException:
+            self._mend()
+            raise
+        if news:
+            self._announce(news)
+
+    def _settle_rest(
+        self, claim: Claim, entry: Entry, outcome: Outcome, now: float, latency: float
+    ) -> list[Change]:
+        """Book what is no plain success, and see what follows from it."""
+        if not (outcome.foreign or entry.removed):
+            if outcome.verdict is not Verdict.OK:
+                entry.requests += 1
+                self._booking.book_call(claim, entry, outcome, now)
+            elif claim.generation != entry.health.generation:
+                entry.requests += 1
+                entry.latencies.add(latency, now)
+        self._roster.refresh(entry, now)
+        claim.taken_out = claim.in_rotation and not entry.eligible
+        if self._queue:
+            self._serve(now)
+        news, self._roster.news = self._roster.news, []
+        return news
+
+    @_section
+    def take_back(self, claims: Iterable[Claim]) -> None:
+        """Take back the faults that *claims* booked, where no sentence has followed from them."""
+        self._booking.take_back(claims, self._clock.now())
+
+    @_section
+    def release(self, claim: Claim) -> None:
+        """Give back what *claim* holds: a place, or a place in the queue."""
+        self._queue.pop(claim.token, None)
+        claim.event = None
+        entry = claim.entry
+        if entry is not None and entry.open.pop(claim.token, None) is not None:
+            now = self._clock.now()
+            self._close(entry, claim.token)
+            self._roster.refresh(entry, now)
+            self._serve(now)
+
+    def _close(self, entry: Entry, token: int) -> None:
+        entry.in_flight = len(entry.open)
+        entry.load = entry.in_flight + len(entry.health.penalties)
+        if self._retrying:
+            self._retrying.discard(token)
+        if entry.idle is not None and not entry.open:
+            entry.idle.set()
+
+    # -- time -------------------------------------------------------------------------------
+
+    def _catch_up(self, now: float) -> None:
+        """Do what is due: places that were forgotten, states that end by time."""
+        while not self.lost.empty():
+            entry, token = self.lost.get_nowait()
+            if entry.open.pop(token, None) is not None:
+                self._close(entry, token)
+                self._roster.refresh(entry, now)
+        if now >= self._roster.due_at:
+            self._roster.catch_up(now)
+
+    @_section
+    def tick(self) -> None:
+        """Let time pass where no call does it."""
+        now = self._clock.now()
+        self._catch_up(now)
+        if self._queue:
+            self._serve(now)
+
+    # -- checks -----------------------------------------------------------------------------
+
+    @_section
+    def check_begun(self, name: str) -> tuple[Entry, int, float]:
+        """
+        Note the record that a check will speak of.
+
+        Raises:
+            KeyError: there is no deployment of that name.
+        """
+        entry = self._roster.entries[name]
+        return entry, entry.health.generation, self._clock.now()
+
+    @_section
+    def check_settled(
+        self,
+        begun: tuple[Entry, int, float],
+        evidence: Evidence,
+        outcome: Outcome,
+        result: HealthCheckResult,
+    ) -> bool:
+        """
+        Book a check's outcome, through the same rules as a call's.
+
+        Returns:
+            False when a newer success of live traffic vetoed a failure.
+        """
+        now = self._clock.now()
+        counted = self._booking.book_check(begun, evidence, outcome, result, now)
+        if self._queue:
+            self._serve(now)
+        return counted
+
+    @_section
+    def checks_by(self, evidence: Evidence | None, hold: float) -> None:
+        """Note by what a running checker finds things, or that none runs."""
+        self._booking.limits = attrs.evolve(self._booking.limits, checks=evidence, hold=hold)
+
+    @_section
+    def check_due(self, name: str, since: float) -> tuple[str, float | None, bool]:
+        """Give the state, the end of a disabled period, and whether traffic succeeded after *since*."""
+        entry = self._roster.entries[name]
+        health = entry.health
+        fresh = health.last_success_at is not None and health.last_success_at > since
+        return health.state.value, health.disabled_until, fresh
+
+    # -- the roster -------------------------------------------------------------------------
+
+    @_section
+    def add(self, deployment: Deployment) -> None:
+        """
+        Take in a deployment.
+
+        Raises:
+            ValueError: its name is taken.
+        """
+        if deployment.name in self._roster.entries:
+            raise ValueError(f"deployments: wanted unique names, got {deployment.name!r} twice")
+        now = self._clock.now()
+        entry = Entry(deployment, now)
+        entry.shown = entry.state(now)
+        self._roster.add(entry, now)
+        self._serve(now)
+
+    @_section
+    def drain(self, name: str) -> threading.Event:
+        """
+        Send nothing more there.
+
+        Returns:
+            An event that is set once nothing is in flight there.
+
+        Raises:
+            KeyError: there is no deployment of that name.
+        """
+        entry = self._roster.entries[name]
+        entry.draining = True
+        entry.idle = threading.Event()
+        if not entry.open:
+            entry.idle.set()
+        self._roster.refresh(entry, self._clock.now())
+        return entry.idle
+
+    @_section
+    def resume(self, name: str) -> None:
+        """
+        Send to a drained one again.
+
+        Raises:
+            KeyError: there is no deployment of that name.
+        """
+        entry = self._roster.entries[name]
+        now = self._clock.now()
+        entry.draining = False
+        entry.idle = None
+        self._roster.refresh(entry, now)
+        self._serve(now)
+
+    @_section
+    def remove(self, name: str) -> Deployment:
+        """
+        Forget a deployment; what is in flight there ends without effect.
+
+        Raises:
+            KeyError: there is no deployment of that name.
+        """
+        return self._roster.remove(name, self._clock.now()).deployment
+
+    @_section
+    def close(self) -> None:
+        """Refuse everything from now on, and wake those who wait."""
+        self._closed = True
+        self._plain = False
+        for claim in list(self._queue.values()):
+            if claim.event is not None:
+                claim.event.set()
+
+    # -- views ------------------------------------------------------------------------------
+
+    @_section
+    def names(self) -> tuple[str, ...]:
+        """Give the names, in the order in which they were added."""
+        return tuple(self._roster.entries)
+
+    @_section
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Give the deployments, in the order in which they were added."""
+        return tuple(entry.deployment for entry in self._roster.entries.values())
+
+    @_section
+    def fair_time(self, claim: Claim) -> float:
+        """Give the shortest seconds after which a time-out is the deployment's fault."""
+        assert claim.entry is not None
+        return claim.entry.fair_time()
+
+    @_section
+    def status(self) -> dict[str, DeploymentStatus]:
+        """Show every deployment at one moment."""
+        now = self._clock.now()
+        self._catch_up(now)
+        return {name: entry.status(now) for name, entry in self._roster.entries.items()}
+
+    @_section
+    def explain(self) -> dict[str, Explanation]:
+        """Tell of every deployment whether it would be asked now."""
+        now = self._clock.now()
+        self._catch_up(now)
+        return {name: entry.explain(now) for name, entry in self._roster.entries.items()}
+
+    # -- mishaps ----------------------------------------------------------------------------
+
+    def _announce(self, news: list[Change]) -> None:
+        if self._is_guest():
+            # Called from inside another section of this thread: its end will tell.
+            self._roster.news[:0] = news
+            return
+        for change in news:
+            self._listener(change)
+
+    def _is_guest(self) -> bool:
+        return bool(self._lock._is_owned())  # type: ignore[attr-defined]
+
+    def _mend(self) -> None:
+        """Free the lock if an interrupt left it held, and derive every count anew."""
+        # An interrupt between the body and the release leaves the lock held by this thread. A guest
+        # of another section on this thread must leave that section's hold alone.
+        if self._is_guest() and not _inside_section(2):
+            while self._is_guest():
+                self._lock.release()
+        with self._lock:  # critical section
+            now = self._clock.now()
+            live: set[int] = set()
+            for entry in list(self._roster.entries.values()):
+                live.update(list(entry.open))
+                self._roster.refresh(entry, now)
+                if entry.idle is not None and not entry.open:
+                    entry.idle.set()
+            self._retrying &= live
+            for token, claim in list(self._queue.items()):
+                if claim.entry is not None:
+                    self._queue.pop(token, None)
+                    if claim.event is not None:
+                        claim.event.set()
+            self._roster.version += 1
+
+    def reset_after_fork(self) -> None:
+        """Begin anew in a forked child: keep what is known of health, drop what was in flight."""
+        self._lock = threading.RLock()
+        self.lost = SimpleQueue()
+        self._queue = {}
+        self._retrying = set()
+        self._roster.news = []
+        now = self._clock.now()
+        for entry in self._roster.entries.values():
+            entry.open = {}
+            entry.requests = entry.errors = 0
+            entry.idle = None
+            self._roster.refresh(entry, now)
+
+
+def _inside_section(skip: int) -> bool:
+    """Tell whether a frame further out on this thread is inside a section of a ledger."""
+    frame = sys._getframe(skip + 1) if skip else None
+    while frame is not None:
+        if frame.f_code.co_name == "section" and frame.f_globals.get("__name__") == __name__:
+            return True
+        frame = frame.f_back
+    return False

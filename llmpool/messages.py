@@ -1,0 +1,294 @@
+"""What goes in and what comes out: requests, answers and pieces of a stream, for every wire format."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from llmpool._validators import refuse
+
+if TYPE_CHECKING:
+    from llmpool.outcomes import Attempt
+
+Content = str | Sequence[Mapping[str, Any]] | None
+"""A text, a list of parts (text, image, audio …) in the API's own shape, or nothing."""
+
+
+class Role(str, enum.Enum):
+    """Who speaks."""
+
+    SYSTEM = "system"
+    DEVELOPER = "developer"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+@attrs.frozen(kw_only=True)
+class ToolCall:
+    """
+    A call that the model asks for.
+
+    ``arguments`` is the JSON text as the model wrote it. In a stream it is a piece of that text, and
+    ``index`` tells to which call the piece belongs.
+    """
+
+    id: str | None = None
+    name: str | None = None
+    arguments: str = attrs.field(default="", repr=False)
+    index: int = 0
+    type: str = "function"
+    raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any], index: int = 0) -> ToolCall:
+        """Read the OpenAI shape; fields it does not know stay in ``raw``."""
+        function = raw.get("function")
+        function = function if isinstance(function, Mapping) else {}
+        place = raw.get("index")
+        return cls(
+            id=raw.get("id"),
+            name=function.get("name"),
+            arguments=function.get("arguments") or "",
+            index=place if isinstance(place, int) else index,
+            type=raw.get("type") or "function",
+            raw=raw,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the OpenAI shape, as an assistant's message carries it back."""
+        function = {"name": self.name, "arguments": self.arguments}
+        return {**self.raw, "id": self.id, "type": self.type, "function": function}
+
+
+def _tool_calls(given: Iterable[ToolCall | Mapping[str, Any]] | None) -> tuple[ToolCall, ...]:
+    if not given:
+        return ()
+    return tuple(
+        call if isinstance(call, ToolCall) else ToolCall.from_dict(call, index)
+        for index, call in enumerate(given)
+    )
+
+
+def _role(given: object) -> str:
+    if type(given) is str and given:
+        return given
+    if not isinstance(given, Role):
+        refuse("role", "a text such as 'user'", given, kind=TypeError)
+    return given.value
+
+
+@attrs.frozen(slots=False)  # made for every call, and twice as quick without slots
+class Message:
+    """
+    One message of a conversation.
+
+    ``extra`` holds any field of the API's own that has no name here; it is sent as it is.
+    """
+
+    role: str = attrs.field(converter=_role)
+    content: Content = attrs.field(default=None, repr=False)
+    name: str | None = attrs.field(default=None, kw_only=True)
+    tool_calls: tuple[ToolCall, ...] = attrs.field(default=(), kw_only=True, converter=_tool_calls)
+    tool_call_id: str | None = attrs.field(default=None, kw_only=True)
+    extra: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, repr=False)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Message:
+        """Read the OpenAI shape."""
+        if "role" not in raw:
+            refuse("messages", "dicts with a 'role'", raw)
+        known = ("role", "content", "name", "tool_calls", "tool_call_id")
+        return cls(
+            raw["role"],
+            raw.get("content"),
+            name=raw.get("name"),
+            tool_calls=raw.get("tool_calls") or (),
+            tool_call_id=raw.get("tool_call_id"),
+            extra={key: value for key, value in raw.items() if key not in known},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the OpenAI shape."""
+        written: dict[str, Any] = {"role": self.role, "content": self.content, **self.extra}
+        if self.name is not None:
+            written["name"] = self.name
+        if self.tool_calls:
+            written["tool_calls"] = [call.to_dict() for call in self.tool_calls]
+        if self.tool_call_id is not None:
+            written["tool_call_id"] = self.tool_call_id
+        return written
+
+    def texts(self) -> Iterable[str]:
+        """Give each text in the message, so that it can be kept out of logs and errors."""
+        if isinstance(self.content, str):
+            yield self.content
+        elif self.content is not None:
+            for part in self.content:
+                if isinstance(part.get("text"), str):
+                    yield part["text"]
+
+
+Prompt = str | Sequence[Message | Mapping[str, Any]]
+
+
+def _messages(given: object) -> tuple[Message, ...]:
+    if isinstance(given, str):
+        return (Message("user", given),)
+    if isinstance(given, (bytes, Mapping)) or not isinstance(given, Iterable):
+        refuse("messages", "a str or a list of messages (dicts or Message)", given, kind=TypeError)
+    taken = []
+    for entry in given:
+        if isinstance(entry, Message):
+            taken.append(entry)
+        elif isinstance(entry, Mapping):
+            taken.append(Message.from_dict(entry))
+        else:
+            refuse("messages", "dicts or Message in the list", entry, kind=TypeError)
+    if not taken:
+        refuse("messages", "at least one message", given)
+    return tuple(taken)
+
+
+@attrs.frozen(slots=False)
+class CompletionRequest:
+    """
+    What is asked of a deployment, in one shape for every wire format.
+
+    ``messages`` may be given as a str, or as a list of dicts or :class:`Message`. ``extra`` holds
+    every further field of the API (``response_format``, ``top_p``, ``stop`` …); it is sent as it is.
+    """
+
+    messages: tuple[Message, ...] = attrs.field(converter=_messages, repr=len)
+    model: str | None = attrs.field(default=None, kw_only=True)
+    max_tokens: int | None = attrs.field(default=None, kw_only=True)
+    temperature: float | None = attrs.field(default=None, kw_only=True)
+    tools: Sequence[Mapping[str, Any]] | None = attrs.field(default=None, kw_only=True, repr=False)
+    extra: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, repr=False)
+
+    def texts(self) -> tuple[str, ...]:
+        """Give each text of the prompt, so that it can be kept out of logs and errors."""
+        return tuple(text for message in self.messages for text in message.texts())
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """Tokens, as the server counted them; ``raw`` holds its further counts (cached, reasoning …)."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
+
+    @property
+    def input_tokens(self) -> int:
+        """The newer name of ``prompt_tokens``."""
+        return self.prompt_tokens
+
+    @property
+    def output_tokens(self) -> int:
+        """The newer name of ``completion_tokens``."""
+        return self.completion_tokens
+
+
+@attrs.frozen(kw_only=True)
+class Choice:
+    """One of the answers to a request that asked for several."""
+
+    index: int = 0
+    text: str = attrs.field(default="", repr=len)
+    finish_reason: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    reasoning: str | None = attrs.field(default=None, repr=False)
+    refusal: str | None = attrs.field(default=None, repr=False)
+    logprobs: Any = attrs.field(default=None, repr=False)
+    raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False, eq=False)
+
+
+# Not slotted: the pool fills in the last three fields on a copy, and copying a
+# __dict__ costs a tenth of attrs.evolve on the path of every call.
+@attrs.frozen(slots=False)
+class CompletionResponse:
+    """
+    An answer.
+
+    The fields before ``choices`` are the first choice's. ``raw`` is the body as it came; nothing of it
+    is dropped. The pool fills in ``deployment`` (its name), ``latency`` (seconds of the attempt that
+    answered) and ``attempts`` (every attempt of the call, oldest first).
+    """
+
+    text: str = attrs.field(default="", repr=len)
+    finish_reason: str | None = attrs.field(default=None, kw_only=True)
+    tool_calls: tuple[ToolCall, ...] = attrs.field(default=(), kw_only=True, converter=_tool_calls)
+    usage: Usage | None = attrs.field(default=None, kw_only=True)
+    model: str | None = attrs.field(default=None, kw_only=True)
+    id: str | None = attrs.field(default=None, kw_only=True)
+    choices: tuple[Choice, ...] = attrs.field(default=(), kw_only=True, repr=len, converter=tuple)
+    reasoning: str | None = attrs.field(default=None, kw_only=True, repr=False)
+    refusal: str | None = attrs.field(default=None, kw_only=True, repr=False)
+    logprobs: Any = attrs.field(default=None, kw_only=True, repr=False)
+    raw: Any = attrs.field(default=None, kw_only=True, repr=False, eq=False)
+    deployment: str | None = attrs.field(default=None, kw_only=True)
+    latency: float | None = attrs.field(default=None, kw_only=True)
+    attempts: tuple[Attempt, ...] = attrs.field(default=(), kw_only=True, repr=len)
+
+    @classmethod
+    def from_choices(cls, choices: Sequence[Choice], **facts: Any) -> CompletionResponse:
+        """Build an answer whose leading fields are those of the first choice."""
+        first = choices[0]
+        return cls(
+            first.text,
+            finish_reason=first.finish_reason,
+            tool_calls=first.tool_calls,
+            reasoning=first.reasoning,
+            refusal=first.refusal,
+            logprobs=first.logprobs,
+            choices=tuple(choices),
+            **facts,
+        )
+
+
+@attrs.frozen
+class StreamChunk:
+    """
+    One piece of a streamed answer, belonging to the choice at ``index``.
+
+    ``tool_calls`` are pieces too: their ``arguments`` are to be joined by their ``index``.
+    """
+
+    text: str = attrs.field(default="", repr=len)
+    finish_reason: str | None = attrs.field(default=None, kw_only=True)
+    tool_calls: tuple[ToolCall, ...] = attrs.field(default=(), kw_only=True, converter=_tool_calls)
+    reasoning: str | None = attrs.field(default=None, kw_only=True, repr=False)
+    refusal: str | None = attrs.field(default=None, kw_only=True, repr=False)
+    audio: Any = attrs.field(default=None, kw_only=True, repr=False)
+    role: str | None = attrs.field(default=None, kw_only=True)
+    usage: Usage | None = attrs.field(default=None, kw_only=True)
+    model: str | None = attrs.field(default=None, kw_only=True)
+    id: str | None = attrs.field(default=None, kw_only=True)
+    index: int = attrs.field(default=0, kw_only=True)
+    logprobs: Any = attrs.field(default=None, kw_only=True, repr=False)
+    raw: Any = attrs.field(default=None, kw_only=True, repr=False, eq=False)
+
+    @property
+    def has_content(self) -> bool:
+        """Whether a reader is given something by it: text, reasoning, refusal, audio, a tool call."""
+        return bool(self.text or self.tool_calls or self.reasoning or self.refusal or self.audio)
+
+
+@attrs.frozen(slots=False)
+class EmbeddingResponse:
+    """One vector for each input, in the order of the inputs."""
+
+    vectors: tuple[tuple[float, ...], ...] = attrs.field(
+        repr=len, converter=lambda given: tuple(tuple(vector) for vector in given)
+    )
+    usage: Usage | None = attrs.field(default=None, kw_only=True)
+    model: str | None = attrs.field(default=None, kw_only=True)
+    raw: Any = attrs.field(default=None, kw_only=True, repr=False, eq=False)
+    deployment: str | None = attrs.field(default=None, kw_only=True)
+    latency: float | None = attrs.field(default=None, kw_only=True)
+    attempts: tuple[Attempt, ...] = attrs.field(default=(), kw_only=True, repr=len)

@@ -1,0 +1,721 @@
+"""The pool: it wires the ledger, the providers, the retries and the checker together."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import os
+import random
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar, cast
+
+import attrs
+
+from llmpool import _validators as valid
+from llmpool import batch, errors, strategies
+from llmpool.announcer import Announcer
+from llmpool.calls import Call, Conduct, Retry
+from llmpool.checker import HealthChecker, HealthCheckerHandle, as_check
+from llmpool.checks import Check
+from llmpool.claims import Claim, LastingClaim
+from llmpool.clock import Clock, SystemClock
+from llmpool.config import Deployment, HealthCheckConfig, RetryPolicy
+from llmpool.entries import Wish
+from llmpool.health import Limits
+from llmpool.leases import Lease, LeaseContext
+from llmpool.ledger import HealthLedger
+from llmpool.messages import (
+    CompletionRequest,
+    CompletionResponse,
+    EmbeddingResponse,
+    Prompt,
+)
+from llmpool.status import (
+    DeploymentStatus,
+    Event,
+    Explanation,
+    HealthCheckResult,
+    PoolHealthStatus,
+)
+from llmpool.streams import CompletionStream, Opened, StreamClocks
+
+_T = TypeVar("_T")
+_log = logging.getLogger("llmpool.pool")
+_numbers = itertools.count(1)
+
+
+class ProviderPool:
+    """
+    Many deployments that look like one provider.
+
+    Threads: every method from any thread, and calls overlap freely. An attempt runs in its caller's
+    thread. Constructing starts nothing; the first call in a process starts the checker there.
+
+    Raises:
+        ValueError: a wrong value, named by its field.
+        TypeError: a wrong type, named by its field.
+    """
+
+    def __init__(
+        self,
+        deployments: Iterable[Deployment],
+        *,
+        name: str | None = None,
+        strategy: str | strategies.RoutingStrategy | strategies.BuiltIn = "least_connections",
+        health_check: HealthCheckConfig | None = HealthCheckConfig(),  # noqa: B008 - frozen
+        check: Check | None = None,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
+        fail_open: bool = True,
+        listeners: Sequence[Callable[[Event], object]] = (),
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        given = _checked_deployments(deployments)
+        if name is not None:
+            valid.as_text("name", name)
+        if health_check is not None and not isinstance(health_check, HealthCheckConfig):
+            valid.refuse(
+                "health_check", "a HealthCheckConfig or None", health_check, kind=TypeError
+            )
+        if not isinstance(retry, RetryPolicy):
+            valid.refuse("retry", "a RetryPolicy", retry, kind=TypeError)
+        valid.as_flag("fail_open", fail_open)
+        self.name = name if name is not None else f"pool-{next(_numbers)}"
+        self._clock: Clock = SystemClock() if clock is None else clock
+        self._rng = random.Random() if rng is None else rng
+        self._retry = retry
+        self._fail_open = fail_open
+        self._announcer = Announcer(self.name, _checked_listeners(listeners))
+        thresholds = health_check or HealthCheckConfig()
+        self._ledger = HealthLedger(
+            given,
+            strategy=strategies.resolve(strategy, self._rng),
+            limits=Limits(thresholds.failure_threshold, thresholds.recovery_threshold),
+            policy=retry,
+            clock=self._clock,
+            rng=self._rng,
+            listener=self._announcer,
+        )
+        self._conduct = Conduct(self._ledger, retry, self._clock, self._rng)
+        # Guards the two fields below it, and is held only to start, replace or reset.
+        self._lock = threading.Lock()
+        self._checker: HealthChecker | None = None
+        self._pid = os.getpid()
+        self._closed = threading.Event()
+        as_check(check)
+        if health_check is not None:
+            self._checker = HealthChecker(self, health_check, check)
+            self._announcer.tell_checker(self._checker)
+        self._by_hand = HealthChecker(self, thresholds, check)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_Reset(self))
+
+    # -- calls ------------------------------------------------------------------------------
+
+    def complete(
+        self,
+        messages: Prompt | CompletionRequest,
+        *,
+        model: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        timeout: float | None = None,
+        tags: Iterable[str] = (),
+        affinity_key: str | None = None,
+        retry: Retry = True,
+        **extra: Any,
+    ) -> CompletionResponse:
+        """
+        Ask for a whole answer.
+
+        Args:
+            messages: a str, a list of messages (dicts or :class:`Message`), or a CompletionRequest.
+            timeout: seconds for everything, waits and retries included.
+            tags: ask only deployments that carry them all.
+            affinity_key: names a conversation; its calls go to the same deployment, which holds its
+                prompt cache, for as long as that one may be asked and is not overloaded.
+            retry: False makes exactly one request; ``"unsent"`` repeats only what cannot have been
+                processed. A time-out or a cut answer that is asked again may be billed twice.
+            extra: any further field of the API, sent as it is.
+
+        Raises:
+            ProviderError: the most actionable of the attempts' errors; ``attempts`` has them all.
+            NoHealthyDeployment: nothing could be asked.
+            PoolClosed: the pool is closed.
+        """
+        request = _request(messages, model, max_tokens, temperature, tools, extra)
+
+        def send(claim: Claim) -> CompletionResponse:
+            deployment = claim.deployment
+            answer = deployment.provider.complete(_for(request, deployment), claim.timeout)
+            return answer if isinstance(answer, CompletionResponse) else _answer(answer)
+
+        done = self._run(send, request.model, tags, timeout, retry, affinity_key)
+        return cast(CompletionResponse, _filled(done))
+
+    def stream(
+        self,
+        messages: Prompt | CompletionRequest,
+        *,
+        model: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        timeout: float | None = None,
+        tags: Iterable[str] = (),
+        affinity_key: str | None = None,
+        retry: Retry = True,
+        first_content_timeout: float | None = None,
+        gap_timeout: float | None = 60.0,
+        **extra: Any,
+    ) -> CompletionStream:
+        """
+        Ask for an answer as it comes; return at its first content.
+
+        Until then an error is failed over unseen; after it, it is :class:`StreamInterrupted` and
+        never switched.
+
+        Args:
+            first_content_timeout: seconds until the first content; None for no clock of its own.
+            gap_timeout: seconds between two data events; pings do not count.
+
+        Raises:
+            As :meth:`complete`.
+        """
+        valid.as_seconds("first_content_timeout", first_content_timeout, none=True)
+        valid.as_seconds("gap_timeout", gap_timeout, none=True)
+        request = _request(messages, model, max_tokens, temperature, tools, extra)
+        clock = self._clock
+
+        def send(claim: Claim) -> tuple[Opened, list[Any]]:
+            provider = claim.deployment.provider
+            if not callable(getattr(provider, "stream", None)):
+                raise _unsupported(provider, "stream")
+            source = provider.stream(_for(request, claim.deployment), claim.timeout)
+            total_at = claim.wish.deadline_at
+            clocks = StreamClocks(first_content_timeout, gap_timeout, total_at)
+            opened = Opened(iter(source), claim, clock, clocks)
+            try:
+                return opened, opened.commit()
+            except BaseException:
+                opened.close()
+                raise
+
+        done = self._run(
+            send, request.model, tags, timeout, retry, affinity_key, keeps_claim=True
+        )
+        opened, held = done.value
+        return CompletionStream(opened, held, done.failed, clock)
+
+    def embed(
+        self,
+        texts: str | Sequence[str],
+        *,
+        model: str | None = None,
+        timeout: float | None = None,
+        tags: Iterable[str] = (),
+        retry: Retry = True,
+    ) -> EmbeddingResponse:
+        """
+        Ask for one vector for each text.
+
+        It fails over only to deployments with the same upstream model: vectors of two models do not mix.
+
+        Raises:
+            As :meth:`complete`.
+        """
+        inputs = (texts,) if isinstance(texts, str) else valid.names("texts", texts)
+        if not inputs:
+            valid.refuse("texts", "at least one text", texts)
+
+        def send(claim: Claim) -> EmbeddingResponse:
+            provider = claim.deployment.provider
+            if not callable(getattr(provider, "embed", None)):
+                raise _unsupported(provider, "embed")
+            own = claim.deployment.upstream(model)
+            claim.wish.upstream = own
+            answer = provider.embed(inputs, own, claim.timeout)
+            if not isinstance(answer, EmbeddingResponse) or len(answer.vectors) != len(inputs):
+                raise errors.MalformedResponse(
+                    f"wanted {len(inputs)} vectors, got {valid.describe(answer)}"
+                )
+            return answer
+
+        return cast(EmbeddingResponse, _filled(self._run(send, model, tags, timeout, retry)))
+
+    def call(
+        self,
+        fn: Callable[[Lease], _T],
+        *,
+        model: str | None = None,
+        timeout: float | None = None,
+        tags: Iterable[str] = (),
+        affinity_key: str | None = None,
+        retry: Retry = True,
+    ) -> _T:
+        """
+        Call ``fn(lease)`` with a deployment's client; retry and fail over.
+
+        What *fn* returns is returned as it is, a generator or an awaitable too. The pool cannot interrupt
+        *fn*: it bounds waits and retries, and ``lease.remaining`` tells *fn* its time. Errors of known
+        clients are judged; *fn*'s own pass through, uncounted.
+
+        Raises:
+            As :meth:`complete`, and whatever *fn* raises of its own.
+        """
+        if not callable(fn):
+            valid.refuse("fn", "a function of one lease", fn, kind=TypeError)
+
+        def send(claim: Claim) -> _T:
+            return fn(Lease(claim, self._clock, claim.deployment.upstream(model)))
+
+        return self._run(send, model, tags, timeout, retry, affinity_key).value
+
+    def lease(
+        self,
+        *,
+        model: str | None = None,
+        timeout: float | None = None,
+        tags: Iterable[str] = (),
+        affinity_key: str | None = None,
+    ) -> LeaseContext:
+        """
+        Get a deployment for one attempt, made by hand in a ``with`` block.
+
+        Raises:
+            NoHealthyDeployment: on entering the block; nothing could be asked.
+            PoolClosed: the pool is closed.
+        """
+        wish = self._wish(model, tags, timeout, affinity_key)
+
+        def obtain(claim: Claim) -> None:
+            self._ensure_running()
+            refusal = claim.take()
+            if refusal is not None:
+                raise Call.refusal(refusal, wish)
+
+        return LeaseContext(LastingClaim(self._ledger, wish), self._ledger, self._clock, obtain)
+
+    def map(
+        self,
+        requests: Iterable[Prompt | CompletionRequest],
+        *,
+        max_workers: int = 8,
+        progress: bool = True,
+        return_errors: bool = False,
+        **options: Any,
+    ) -> list[Any]:
+        """
+        Complete many requests side by side; give the answers in the order of the requests.
+
+        Args:
+            max_workers: calls at a time.
+            progress: show a bar, where tqdm is importable and there is a terminal or a notebook.
+            return_errors: put an error in its answer's place; otherwise the first one is raised.
+            options: passed to each :meth:`complete`.
+
+        Raises:
+            MapInterrupted: Ctrl-C; its ``results`` are what was done.
+        """
+        valid.as_count("max_workers", max_workers, least=1)
+        valid.as_flag("progress", progress)
+        valid.as_flag("return_errors", return_errors)
+        if isinstance(requests, (str, bytes, Mapping)) or not isinstance(requests, Iterable):
+            valid.refuse("requests", "an iterable of requests", requests, kind=TypeError)
+        return batch.run_all(
+            lambda request: self.complete(request, **options),
+            requests,
+            name=self.name,
+            max_workers=max_workers,
+            progress=progress,
+            return_errors=return_errors,
+        )
+
+    def _run(
+        self,
+        send: Callable[[Claim], _T],
+        model: str | None,
+        tags: Iterable[str],
+        timeout: float | None,
+        retry: Retry,
+        affinity_key: str | None = None,
+        *,
+        keeps_claim: bool = False,
+    ) -> Call[_T]:
+        if retry is not True and retry is not False and retry != "unsent":
+            valid.refuse("retry", 'True, False or "unsent"', retry)
+        self._ensure_running()
+        wish = self._wish(model, tags, timeout, affinity_key)
+        return Call(self._conduct, wish, send, retry, keeps_claim).run()
+
+    def _wish(
+        self,
+        model: str | None,
+        tags: Iterable[str],
+        timeout: float | None,
+        affinity_key: str | None,
+    ) -> Wish:
+        if model is not None:
+            valid.as_text("model", model)
+        seconds = self._retry.limit
+        if timeout is not None:
+            valid.as_seconds("timeout", timeout, zero=True)
+            seconds = timeout
+        wish = Wish(
+            model,
+            frozenset(valid.names("tags", tags)) if tags else _NO_TAGS,
+            self._clock.now() + seconds,
+            self._retry.max_wait,
+            self._fail_open,
+            self._retry.max_attempts,
+        )
+        if affinity_key is not None:
+            valid.as_text("affinity_key", affinity_key)
+            wish.affinity = affinity_key
+        return wish
+
+    # -- the checker ------------------------------------------------------------------------
+
+    def start(self) -> HealthCheckerHandle:
+        """
+        Start the checker in this process; without a call to it, the first call does.
+
+        Raises:
+            PoolClosed: the pool is closed.
+        """
+        if self._closed.is_set():
+            raise errors.PoolClosed("the pool is closed")
+        self._here()
+        checker = self._checker
+        if checker is None:
+            stopped = threading.Event()
+            stopped.set()
+            return HealthCheckerHandle(stopped, None)
+        return checker.start()
+
+    def check_now(self) -> tuple[HealthCheckResult, ...]:
+        """
+        Check every deployment now, side by side, and book what is found.
+
+        It lasts as long as the slowest check, and none longer than its time-out.
+        """
+        self._here()
+        checker = self._checker if self._checker is not None else self._by_hand
+        return checker.check_once()
+
+    def _ensure_running(self) -> None:
+        if self._pid != os.getpid():
+            self._here()
+        checker = self._checker
+        if checker is not None and checker.handle is None and not self._closed.is_set():
+            with self._lock:  # critical section; starting a thread waits for that thread alone
+                if checker.handle is None:
+                    checker.start()
+
+    def _here(self) -> None:
+        """Begin anew when this process is a fork of the one the pool last worked in."""
+        # uWSGI forks without running Python's hooks, and there Thread.is_alive() says True of the
+        # parent's thread: only the process id tells.
+        if self._pid == os.getpid():
+            return
+        if not self._lock.acquire(timeout=5.0):
+            self._lock = threading.Lock()  # held at the fork, by a thread that is not here
+            self._lock.acquire()
+        try:
+            if self._pid != os.getpid():
+                self._reset()
+        finally:
+            self._lock.release()
+
+    def _reset(self) -> None:
+        """Drop what belongs to the parent; start nothing."""
+        self._ledger.reset_after_fork()
+        for checker in (self._checker, self._by_hand):
+            if checker is not None:
+                checker.reset_after_fork()
+        for deployment in self._ledger.deployments():
+            reset = getattr(deployment.provider, "reset_after_fork", None)
+            if callable(reset):
+                reset()
+        self._pid = os.getpid()
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self._reset()
+
+    def _adopt(self, checker: HealthChecker) -> None:
+        """Let *checker* take the place of the present one."""
+        former, self._checker = self._checker, checker
+        self._announcer.tell_checker(checker)
+        if former is not None and former is not checker and former.handle is not None:
+            former.handle.stop()
+
+    def close(self, timeout: float = 1.0) -> None:
+        """
+        Take no more calls, stop the checker, close the providers; a second time does nothing.
+
+        Calls in flight go on; those that wait for a place end with :class:`PoolClosed`.
+
+        Args:
+            timeout: seconds to wait for the checker's thread; one that does not stop is named in the
+                log.
+        """
+        valid.as_seconds("timeout", timeout, zero=True)
+        if self._closed.is_set():
+            return
+        self._closed.set()
+        self._ledger.close()
+        checker = self._checker
+        handle = checker.handle if checker is not None else None
+        if handle is not None:
+            handle.stop()
+            if not handle.join(timeout):
+                _log.warning("pool %s: its checker did not stop within %g s", self.name, timeout)
+        for deployment in self._ledger.deployments():
+            close = getattr(deployment.provider, "close", None)
+            if callable(close):
+                close()
+
+    def __enter__(self) -> ProviderPool:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- the roster -------------------------------------------------------------------------
+
+    def add(self, deployment: Deployment) -> None:
+        """
+        Take in a deployment at run time.
+
+        Raises:
+            ValueError: its name is taken.
+        """
+        if not isinstance(deployment, Deployment):
+            valid.refuse("deployment", "a Deployment", deployment, kind=TypeError)
+        self._here()
+        self._ledger.add(deployment)
+
+    def drain(self, name: str, timeout: float | None = 30.0) -> bool:
+        """
+        Send nothing more to *name*, and wait for what is in flight there.
+
+        Returns:
+            Whether nothing was left in flight within *timeout* seconds (None: however long).
+
+        Raises:
+            KeyError: there is no deployment of that name.
+        """
+        valid.as_seconds("timeout", timeout, zero=True, none=True)
+        self._here()
+        return self._wait_idle(self._ledger.drain(_known(name, self._ledger)), timeout)
+
+    def resume(self, name: str) -> None:
+        """
+        Send to a drained deployment again.
+
+        Raises:
+            KeyError: there is no deployment of that name.
+        """
+        self._here()
+        self._ledger.resume(_known(name, self._ledger))
+
+    def remove(self, name: str, timeout: float | None = 30.0) -> bool:
+        """
+        Drain *name*, then forget it; its provider is not closed, for it may serve elsewhere.
+
+        Returns:
+            Whether nothing was left in flight within *timeout* seconds.
+
+        Raises:
+            KeyError: there is no deployment of that name.
+        """
+        idle = self.drain(name, timeout)
+        self._ledger.remove(name)
+        return idle
+
+    def _wait_idle(self, idle: threading.Event, timeout: float | None) -> bool:
+        end = math.inf if timeout is None else self._clock.now() + timeout
+        while not idle.is_set():
+            left = end - self._clock.now()
+            if left <= 0.0:
+                return False
+            self._clock.wait(idle, min(left, 0.5))
+            self._ledger.tick()  # a forgotten stream's place is found here
+        return True
+
+    # -- views ------------------------------------------------------------------------------
+
+    @property
+    def deployments(self) -> tuple[Deployment, ...]:
+        """The deployments, in the order in which they were added."""
+        return self._ledger.deployments()
+
+    def health(self, name: str) -> DeploymentStatus:
+        """
+        Show one deployment.
+
+        Raises:
+            KeyError: there is no deployment of that name.
+        """
+        return self._ledger.status()[_known(name, self._ledger)]
+
+    def all_health(self) -> dict[str, DeploymentStatus]:
+        """Show every deployment, by name."""
+        self._here()
+        return self._ledger.status()
+
+    def healthy_count(self) -> int:
+        """Count the healthy ones."""
+        return sum(status.healthy for status in self.all_health().values())
+
+    def health_status(self) -> PoolHealthStatus:
+        """Show the whole pool at one moment."""
+        statuses = tuple(self.all_health().values())
+        healthy = [status for status in statuses if status.healthy]
+        medians = [status.latency_p50_ms for status in healthy if status.latency_p50_ms is not None]
+        checker = self._checker
+        return PoolHealthStatus(
+            total_deployments=len(statuses),
+            healthy_deployments=len(healthy),
+            avg_latency_ms=sum(medians) / len(medians) if medians else None,
+            pool_healthy=bool(healthy),
+            deployments=statuses,
+            checker_alive=checker is not None and checker.running,
+        )
+
+    def explain(self) -> dict[str, Explanation]:
+        """Tell of every deployment, by name, whether it would be asked now, why, and until when."""
+        self._here()
+        return self._ledger.explain()
+
+    def __repr__(self) -> str:
+        statuses = self.all_health().values()
+        healthy = sum(status.healthy for status in statuses)
+        return f"<ProviderPool {self.name!r}: {healthy} of {len(statuses)} healthy>"
+
+    def _repr_html_(self) -> str:
+        return self.health_status()._repr_html_()
+
+    # Frameworks copy their clients deeply; a pool is one thing, whoever holds it.
+    def __copy__(self) -> ProviderPool:
+        return self
+
+    def __deepcopy__(self, memo: object) -> ProviderPool:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"the ProviderPool {self.name!r} cannot be pickled: it holds keys, locks and "
+            "connections; build one in each process"
+        )
+
+
+class _Reset:
+    """Reach a pool from a fork hook, which can never be taken back, without keeping the pool alive."""
+
+    def __init__(self, pool: ProviderPool) -> None:
+        self._pool = weakref.ref(pool)
+
+    def __call__(self) -> None:
+        pool = self._pool()
+        if pool is not None:
+            pool._after_fork()
+
+
+_NO_TAGS: frozenset[str] = frozenset()
+
+
+def _checked_deployments(given: object) -> list[Deployment]:
+    if isinstance(given, (str, bytes, Mapping, Deployment)) or not isinstance(given, Iterable):
+        valid.refuse("deployments", "an iterable of Deployment", given, kind=TypeError)
+    taken = list(given)
+    for entry in taken:
+        if not isinstance(entry, Deployment):
+            valid.refuse("deployments", "Deployment in the list", entry, kind=TypeError)
+    if not taken:
+        raise ValueError("deployments: wanted at least one, got none")
+    valid.unique_names("deployments", (entry.name for entry in taken))
+    if not any(entry.weight for entry in taken):
+        raise ValueError("deployments: wanted at least one weight above 0, got all 0")
+    return taken
+
+
+def _checked_listeners(given: Sequence[Any]) -> Sequence[Any]:
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        valid.refuse("listeners", "a sequence of functions of one Event", given, kind=TypeError)
+    for listener in given:
+        if not callable(listener):
+            valid.refuse("listeners", "functions of one Event", listener, kind=TypeError)
+    return given
+
+
+def _known(name: str, ledger: HealthLedger) -> str:
+    if name not in ledger.names():
+        raise KeyError(f"no deployment is called {name!r}; there are {', '.join(ledger.names())}")
+    return name
+
+
+def _request(
+    given: Prompt | CompletionRequest,
+    model: str | None,
+    max_tokens: int | None,
+    temperature: float | None,
+    tools: Sequence[Mapping[str, Any]] | None,
+    extra: Mapping[str, Any],
+) -> CompletionRequest:
+    """Take what a user asks as a request; what is named beside a request replaces its fields."""
+    if not isinstance(given, CompletionRequest):
+        return CompletionRequest(
+            given,
+            model=model,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            tools=tools,
+            extra=extra,
+        )
+    named: dict[str, Any] = {
+        "model": model,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "tools": tools,
+        "extra": {**given.extra, **extra} if extra else None,
+    }
+    changed = {field: value for field, value in named.items() if value is not None}
+    return attrs.evolve(given, **changed) if changed else given
+
+
+def _for(request: CompletionRequest, deployment: Deployment) -> CompletionRequest:
+    """Give *request* with the deployment's own name of the model."""
+    model = deployment.upstream(request.model)
+    return request if model == request.model else attrs.evolve(request, model=model)
+
+
+def _answer(given: object) -> CompletionResponse:
+    if isinstance(given, str):
+        return CompletionResponse(given)
+    raise TypeError(
+        f"complete: wanted a CompletionResponse or str from the provider, got a "
+        f"{type(given).__name__}"
+    )
+
+
+def _filled(done: Call[Any]) -> Any:
+    """Give a copy of the answer that tells where it came from and what it took."""
+    answer = object.__new__(type(done.value))
+    facts = answer.__dict__
+    facts.update(done.value.__dict__)
+    attempts = done.attempts
+    facts["deployment"] = attempts[-1].deployment
+    facts["latency"] = done.latency
+    facts["attempts"] = attempts
+    return answer
+
+
+def _unsupported(provider: object, method: str) -> errors.ProviderError:
+    return errors.ServerFault(f"{type(provider).__name__} has no {method}()", status=501, sent="no")

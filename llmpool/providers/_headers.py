@@ -1,0 +1,64 @@
+"""Header fields, found under any spelling of their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+_FRAMING = ("content-length", "transfer-encoding", "connection", "expect", "upgrade")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_UNFIT = re.compile(r"[^\t\x20-\x7e\xa0-\xff]")
+
+
+class Headers(Mapping[str, str]):
+    """
+    Read-only header fields; lines of one name are joined by commas.
+
+    Iterating gives the names as they were written.
+    """
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, lines: Iterable[tuple[str, str]] = ()) -> None:
+        fields: dict[str, tuple[str, str]] = {}
+        for name, value in lines:
+            key = name.lower()
+            earlier = fields.get(key)
+            fields[key] = (name, value) if earlier is None else (name, f"{earlier[1]}, {value}")
+        self._fields = fields
+
+    def __getitem__(self, name: str) -> str:
+        return self._fields[name.lower()][1]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self._fields.values())
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        return f"<Headers {', '.join(self)}>"  # names alone, for values may be keys
+
+    def replaced(self, lines: Iterable[tuple[str, str]]) -> Headers:
+        """Copy it with these fields in the place of those of the same names."""
+        copy = Headers()
+        copy._fields = {**self._fields, **{name.lower(): (name, value) for name, value in lines}}
+        return copy
+
+    def lines(self) -> Iterable[tuple[str, str]]:
+        """Give the fields as pairs of name and value."""
+        return self._fields.values()
+
+
+def check_fields(fields: Iterable[tuple[object, object]]) -> str | None:
+    """Say which header field is unfit to be sent, without showing its value."""
+    for name, value in fields:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            return "headers: wanted a name of letters, digits and dashes, got another"
+        if name.lower() in _FRAMING:
+            return f"headers: {name} is set by the client itself"
+        if not isinstance(value, str):
+            return f"headers: wanted text for {name}, got {type(value).__name__}"
+        if _UNFIT.search(value):
+            return f"headers: the value for {name} has a character that a header cannot carry"
+    return None

@@ -1,0 +1,206 @@
+"""The OpenAI wire format, which most servers speak: OpenAI, vLLM, llama.cpp, Ollama, Groq, Together …"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from llmpool import _validators as valid
+from llmpool.messages import CompletionRequest, CompletionResponse, EmbeddingResponse
+from llmpool.providers import _openai_shapes as shapes
+from llmpool.providers import _translate
+from llmpool.providers._http import Deadline, HttpClient, OpenReply, Reply
+from llmpool.providers._keys import Key, Secret
+from llmpool.providers._openai_stream import OpenAIStream, read_whole
+
+
+class OpenAIProvider:
+    """
+    One key at one OpenAI-compatible server.
+
+    Every phase of a request (name, connection, handshake, sending, each byte of the answer) is under one
+    deadline. Redirects are not followed and ``~/.netrc`` is not read.
+
+    Args:
+        base_url: with the version: ``https://api.openai.com/v1``.
+        api_key: a text, ``"env:NAME"``, or a function, which is asked again once after a 401; None for
+            a server without keys.
+        model: the name sent when a call names none.
+        headers: sent with every request.
+        ping_path: the page that tells, under *base_url*, that the server is there.
+        proxies: as for requests; None asks the environment, once.
+        verify: True, or the path of a CA bundle to trust instead of the common ones.
+        connect_timeout: seconds for each phase of connecting.
+
+    Raises:
+        ValueError: a wrong value, named by its field.
+        TypeError: a wrong type, named by its field.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        api_key: Key,
+        model: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        ping_path: str = "/models",
+        proxies: Mapping[str, str] | None = None,
+        verify: bool | str = True,
+        connect_timeout: float = 5.0,
+    ) -> None:
+        valid.as_text("model", model, none=True)
+        valid.as_text("ping_path", ping_path)
+        if not ping_path.startswith("/"):
+            valid.refuse("ping_path", "a path that begins with /", ping_path)
+        self._key = Secret(api_key)
+        self.model = model
+        self.base_url = base_url
+        self._ping_path = ping_path
+        self._http = HttpClient(
+            base_url,
+            auth=self._authorization,
+            headers=headers,
+            proxies=proxies,
+            verify=verify,
+            connect_timeout=connect_timeout,
+        )
+
+    def complete(self, request: CompletionRequest, timeout: float) -> CompletionResponse:
+        """
+        Answer *request*.
+
+        Raises:
+            ProviderError: of the class that tells what went wrong.
+        """
+        private = request.texts()
+        reply = self._send("POST", "/chat/completions", self._body(request), timeout, private)
+        return shapes.read_completion(self._object(reply, private))
+
+    def stream(self, request: CompletionRequest, timeout: float) -> OpenAIStream:
+        """
+        Begin to answer *request*.
+
+        Raises:
+            ProviderError: of the class that tells what went wrong.
+        """
+        private = request.texts()
+        body = {"stream_options": {"include_usage": True}, **self._body(request), "stream": True}
+        if body["stream_options"] is None:
+            del body["stream_options"]
+        reply = self._open("/chat/completions", body, timeout, private)
+        return OpenAIStream(reply, self._key.known(), private)
+
+    def embed(self, texts: Sequence[str], model: str | None, timeout: float) -> EmbeddingResponse:
+        """
+        Give one vector for each text.
+
+        Raises:
+            ProviderError: of the class that tells what went wrong.
+        """
+        body: dict[str, Any] = {"input": list(texts)}
+        named = model or self.model
+        if named is not None:
+            body["model"] = named
+        private = tuple(texts)
+        return shapes.read_embedding(
+            self._object(self._send("POST", "/embeddings", body, timeout, private), private)
+        )
+
+    def ping(self, timeout: float) -> None:
+        """
+        Ask for the list of models, or for the page named instead.
+
+        Raises:
+            ProviderError: of the class that tells what went wrong.
+        """
+        self._send("GET", self._ping_path, None, timeout, ())
+
+    def close(self) -> None:
+        """Close the idle connections."""
+        self._http.close()
+
+    def reset_after_fork(self) -> None:
+        """Give up the parent's connections."""
+        self._http.reset_after_fork()
+
+    def _authorization(self) -> Mapping[str, str]:
+        key = self._key.reveal()
+        return {} if key is None else {"Authorization": f"Bearer {key}"}
+
+    def _body(self, request: CompletionRequest) -> dict[str, Any]:
+        """Write the request; what the user gave beyond the named fields goes along as it is."""
+        body: dict[str, Any] = {"messages": [message.to_dict() for message in request.messages]}
+        model = request.model or self.model
+        for field, value in (
+            ("model", model),
+            ("max_tokens", request.max_tokens),
+            ("temperature", request.temperature),
+        ):
+            if value is not None:
+                body[field] = value
+        if request.tools:
+            body["tools"] = list(request.tools)
+        body.update(request.extra)
+        return body
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        timeout: float,
+        private: tuple[str, ...],
+    ) -> Reply:
+        deadline = Deadline.after(timeout)
+        renewals = 1 if self._key.renewable else 0
+        while True:
+            reply = _translate.plainly(
+                lambda: self._http.send(method, path, json=body, deadline=deadline)
+            )
+            if reply.status == 401 and renewals:
+                renewals -= 1
+                continue
+            if not 200 <= reply.status <= 299:
+                raise _translate.answer_error(reply, self._key.known(), private)
+            return reply
+
+    def _open(
+        self, path: str, body: Mapping[str, Any], timeout: float, private: tuple[str, ...]
+    ) -> OpenReply:
+        deadline = Deadline.after(timeout)
+        renewals = 1 if self._key.renewable else 0
+        while True:
+            reply = _translate.plainly(
+                lambda: self._http.open("POST", path, json=body, deadline=deadline)
+            )
+            if 200 <= reply.status <= 299:
+                return reply
+            whole = _translate.plainly(functools.partial(read_whole, reply))
+            if reply.status == 401 and renewals:
+                renewals -= 1
+                continue
+            raise _translate.answer_error(whole, self._key.known(), private)
+
+    def _object(self, reply: Reply, private: tuple[str, ...]) -> Mapping[str, Any]:
+        try:
+            decoded = json.loads(reply.body)
+        except (ValueError, RecursionError):
+            decoded = None
+        if decoded is None:
+            raise _translate.said_no_json(reply.body, reply.headers.get("content-type", ""))
+        answer = _translate.as_mapping(decoded)
+        if answer.get("error"):
+            raise _translate.answer_error(reply, self._key.known(), private)
+        return answer
+
+    def __repr__(self) -> str:
+        return f"OpenAIProvider({self._http!r}, model={self.model!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an OpenAIProvider cannot be pickled: it holds a key and connections; build one in "
+            "each process"
+        )

@@ -1,0 +1,228 @@
+"""Who there is, who may be asked, who had better be waited for; the ledger's lock guards all of it."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+
+from llmpool.affinity import home
+from llmpool.entries import UNKNOWN_MODEL, Entry, Group, Refusal, Wish
+from llmpool.health import State
+
+SWEEP = 10.0
+MOST_GROUPS = 256
+
+
+@attrs.frozen
+class Change:
+    """A deployment went from one state to another."""
+
+    deployment: str
+    old: str
+    new: str
+    reason: str | None
+    at: float
+
+
+class Roster:
+    """
+    The entries, grouped by what calls want, and the times at which they change by themselves.
+
+    Not thread-safe. *pick* chooses one of several entries.
+    """
+
+    def __init__(self, pick: Callable[[Sequence[Any]], Any], now: float) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.groups: dict[Any, Group] = {}
+        self.version = 0  # of who is eligible
+        self.news: list[Change] = []
+        self.sweep_at = now + SWEEP
+        self.due_at = self.sweep_at  # of the first alarm or the sweep
+        self._pick = pick
+        self._alarms: list[tuple[float, int, Entry]] = []
+        self._order = itertools.count()
+
+    def add(self, entry: Entry, now: float) -> None:
+        """Take in an entry."""
+        self.entries[entry.name] = entry
+        self.refresh(entry, now)
+
+    def remove(self, name: str, now: float) -> Entry:
+        """Forget an entry."""
+        entry = self.entries.pop(name)
+        entry.removed = True
+        self.refresh(entry, now)
+        self.version += 1
+        return entry
+
+    # -- choosing ---------------------------------------------------------------------------
+
+    def choose(self, wish: Wish, now: float) -> Entry | None:
+        """Give one that may be asked now and has a free place, from the first tier that has any."""
+        group = self.groups.get((wish.model, wish.tags, wish.upstream))
+        if group is None or group.version != self.version:
+            group = self.regroup(wish, group)
+        avoid = wish.avoid
+        for tier in group.tiers:
+            if not avoid and wish.affinity is None:
+                entry: Entry = self._pick(tier)
+                if entry.in_flight < entry.limit:
+                    return entry
+            free = [
+                entry
+                for entry in tier
+                if entry.in_flight < entry.limit and not (avoid and wish.avoids(entry.name, now))
+            ]
+            if free:
+                if wish.affinity is not None:
+                    return home(wish.affinity, free)  # type: ignore[no-any-return]
+                return free[0] if len(free) == 1 else self._pick(free)  # type: ignore[no-any-return]
+        return None
+
+    def regroup(self, wish: Wish, group: Group | None) -> Group:
+        if group is None:
+            if len(self.groups) >= MOST_GROUPS:
+                self.groups.clear()
+            group = self.groups[wish.key] = Group()
+        version = self.version  # read first: a guest may change it meanwhile
+        tiers: dict[int, list[Entry]] = {}
+        for entry in list(self.entries.values()):
+            if entry.eligible and entry.serves(*wish.key):
+                tiers.setdefault(entry.priority, []).append(entry)
+        group.tiers = tuple(tuple(tiers[priority]) for priority in sorted(tiers))
+        group.many = sum(map(len, group.tiers)) > 1
+        group.version = version
+        return group
+
+    def others(self, entry: Entry, wish: Wish) -> bool:
+        """Tell whether an untried one remains besides *entry*."""
+        group = self.groups.get((wish.model, wish.tags, wish.upstream))
+        if group is None:
+            return False
+        if not wish.avoid:
+            return group.many
+        return any(
+            other is not entry and other.name not in wish.avoid
+            for tier in group.tiers
+            for other in tier
+        )
+
+    def _matching(self, wish: Wish) -> list[Entry]:
+        return [
+            entry
+            for entry in list(self.entries.values())
+            if not entry.draining and entry.weight and entry.serves(*wish.key)
+        ]
+
+    def worth_waiting(self, wish: Wish, now: float, give_up_at: float) -> float | None:
+        """Give the time at which to look again, or None where waiting does not help."""
+        times = []
+        for entry in self._matching(wish):
+            health = entry.health
+            if health.disabled_until is not None and health.disabled_until > now:
+                continue
+            tried = entry.name in wish.avoid
+            if entry.name in wish.barred:
+                continue
+            back_at = wish.return_at if tried and wish.return_at is not None else now
+            if tried and wish.return_at is None:
+                continue
+            if health.state is State.UNHEALTHY:
+                if tried and wish.fail_open and back_at > now and not health.cooling(now):
+                    times.append(back_at)
+                continue
+            opens_at = max(health.open_at(now), back_at)
+            if opens_at <= now:
+                opens_at = give_up_at  # merely full: somebody's end wakes the queue
+            times.append(opens_at)
+        soonest = min(times, default=None)
+        if soonest is None or now >= give_up_at or soonest > give_up_at:
+            return None
+        return soonest
+
+    def least_bad(self, wish: Wish, now: float) -> Entry | None:
+        """Give the unhealthy one that is soonest to recover and has nobody trying it."""
+        bad = [
+            entry
+            for entry in self._matching(wish)
+            if entry.health.state is State.UNHEALTHY
+            and entry.health.disabled_until is None
+            and not entry.health.cooling(now)
+            and entry.in_flight < entry.limit
+            and not wish.avoids(entry.name, now)
+        ]
+        return min(bad, key=lambda entry: entry.health.opens_at, default=None)
+
+    def refusal(self, wish: Wish, now: float) -> Refusal:
+        reasons = {}
+        waits = []
+        for entry in list(self.entries.values()):
+            if not entry.deployment.knows(wish.model) or wish.model in entry.unknown:
+                reasons[entry.name] = UNKNOWN_MODEL
+            elif not entry.serves(*wish.key):
+                reasons[entry.name] = "does not carry the tags, or has another upstream model"
+            else:
+                told = entry.explain(now)
+                until = "" if told.until is None else f", for {told.until:.1f} s"
+                reasons[entry.name] = told.why + until
+                if told.until is not None:
+                    waits.append(told.until)
+        return Refusal("nobody", reasons, min(waits, default=None))
+
+    # -- time -------------------------------------------------------------------------------
+
+    def catch_up(self, now: float) -> None:
+        """Do what is due by *now*."""
+        while self._alarms and self._alarms[0][0] <= now:
+            at, _, entry = heapq.heappop(self._alarms)
+            if entry.alarm_at is not None and entry.alarm_at <= at:
+                entry.alarm_at = None
+            self.refresh(entry, now)
+        if now >= self.sweep_at:
+            self.sweep_at = now + SWEEP
+            for entry in list(self.entries.values()):
+                entry.latencies.expire(now)
+                entry.latency = entry.latencies.mean
+        self.due_at = min(self.sweep_at, self._alarms[0][0] if self._alarms else math.inf)
+
+    def refresh(self, entry: Entry, now: float) -> None:
+        """Bring what is derived from an entry's health up to date, and note a change of its state."""
+        health = entry.health
+        health.tick(now)
+        entry.recount(now)
+        if entry.unknown:
+            known = {model: end for model, end in entry.unknown.items() if end > now}
+            if len(known) != len(entry.unknown):
+                entry.unknown = known
+                self.version += 1
+        open_now = not entry.removed and not entry.draining and health.open_at(now) <= now
+        eligible = open_now and bool(entry.weight)
+        if eligible != entry.eligible:
+            if eligible:
+                # Who was away does not catch up in turns.
+                entry.turns = max(
+                    (e.turns for e in self.entries.values() if e.eligible), default=0.0
+                )
+            entry.eligible = eligible
+            self.version += 1
+        state = entry.state(now)
+        if state != entry.shown and not entry.removed:
+            self.news.append(Change(entry.name, entry.shown, state, entry.reason(now), now))
+            entry.shown = state
+        upcoming = health.next_change(now)
+        if entry.delicate and entry.open:
+            ends = [end for _, end in list(entry.open.values()) if end > now]
+            upcoming = min([*ends, *([] if upcoming is None else [upcoming])], default=None)
+        if upcoming is not None:
+            self.alarm(entry, upcoming)
+
+    def alarm(self, entry: Entry, at: float) -> None:
+        if entry.alarm_at is None or at < entry.alarm_at:
+            entry.alarm_at = at
+            heapq.heappush(self._alarms, (at, next(self._order), entry))
+            self.due_at = min(self.due_at, at)

@@ -1,0 +1,168 @@
+"""What the pool tells about itself: frozen values, fit to print, to serialise and to show in a notebook."""
+
+from __future__ import annotations
+
+import datetime
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+
+def _plain(value: Any) -> Any:
+    if attrs.has(type(value)):
+        return {
+            field.name: _plain(getattr(value, field.name)) for field in attrs.fields(type(value))
+        }
+    if isinstance(value, datetime.datetime):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(_cell(value))}</td>" for value in row) + "</tr>"
+        for row in rows
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+@attrs.frozen
+class HealthCheckResult:
+    """
+    What one check found.
+
+    ``latency`` is in seconds; ``timestamp`` is aware; ``error`` is one line, or None.
+    """
+
+    deployment: str
+    healthy: bool
+    latency: float = 0.0
+    error: str | None = None
+    timestamp: datetime.datetime = attrs.field(
+        factory=lambda: datetime.datetime.now(datetime.timezone.utc)
+    )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values that JSON can carry."""
+        return dict(_plain(self))
+
+    def _repr_html_(self) -> str:
+        row = (self.deployment, self.healthy, self.latency, self.error)
+        return _table(("deployment", "healthy", "latency (s)", "error"), [row])
+
+
+@attrs.frozen(kw_only=True)
+class DeploymentStatus:
+    """
+    One deployment at a moment.
+
+    Latencies are milliseconds of successful calls, None while unmeasured. ``total_requests`` counts
+    attempts by callers, checks never. ``cooldown_remaining`` is seconds until it may be asked again.
+    """
+
+    name: str
+    healthy: bool
+    state: str
+    reason: str | None = None
+    latency_p50_ms: float | None = None
+    latency_p99_ms: float | None = None
+    requests_in_flight: int = 0
+    total_requests: int = 0
+    total_errors: int = 0
+    error_rate: float = 0.0
+    consecutive_failures: int = 0
+    consecutive_successes: int = 0
+    cooldown_remaining: float = 0.0
+    last_check: HealthCheckResult | None = None
+    last_error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values that JSON can carry."""
+        return dict(_plain(self))
+
+    def _repr_html_(self) -> str:
+        return _table(_COLUMNS, [_row(self)])
+
+
+_COLUMNS = ("name", "state", "reason", "p50 (ms)", "p99 (ms)", "in flight", "requests", "errors")
+
+
+def _row(status: DeploymentStatus) -> tuple[Any, ...]:
+    return (
+        status.name,
+        status.state,
+        status.reason,
+        status.latency_p50_ms,
+        status.latency_p99_ms,
+        status.requests_in_flight,
+        status.total_requests,
+        status.total_errors,
+    )
+
+
+@attrs.frozen(kw_only=True)
+class PoolHealthStatus:
+    """
+    The whole pool at a moment.
+
+    ``avg_latency_ms`` is the mean of the healthy deployments' medians, None while none is measured.
+    ``checker_alive`` tells whether a checker thread runs in this process.
+    """
+
+    total_deployments: int
+    healthy_deployments: int
+    avg_latency_ms: float | None
+    pool_healthy: bool
+    deployments: tuple[DeploymentStatus, ...]
+    checker_alive: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values that JSON can carry."""
+        return dict(_plain(self))
+
+    def _repr_html_(self) -> str:
+        head = f"<p>{self.healthy_deployments} of {self.total_deployments} healthy</p>"
+        return head + _table(_COLUMNS, [_row(status) for status in self.deployments])
+
+
+@attrs.frozen
+class Explanation:
+    """
+    Whether a deployment would be asked now, why, and for how long (seconds; None: open-ended).
+    """
+
+    deployment: str
+    eligible: bool
+    why: str
+    until: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain values that JSON can carry."""
+        return dict(_plain(self))
+
+
+@attrs.frozen
+class Event:
+    """
+    A change of a deployment's state; ``at`` is the pool's monotonic time in seconds.
+    """
+
+    pool: str
+    deployment: str
+    old: str
+    new: str
+    reason: str | None
+    at: float

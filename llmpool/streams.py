@@ -1,0 +1,319 @@
+"""Streams: held until their first content, then watched by three clocks, released however they end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any
+
+import attrs
+
+from llmpool import errors
+from llmpool import outcomes as out
+from llmpool.claims import Claim
+from llmpool.clock import Clock
+from llmpool.messages import Choice, CompletionResponse, StreamChunk, ToolCall, Usage
+from llmpool.outcomes import Attempt, Outcome, Verdict
+
+HELD_EVENTS = 64
+HELD_BYTES = 256 * 1024
+
+
+@attrs.frozen
+class StreamClocks:
+    """
+    Seconds that a stream may take.
+
+    ``first_content`` runs until the commit; ``gap`` between data events, which pings do not reset;
+    ``total`` is the call's deadline, absolute. Only time spent waiting for the deployment counts: a slow
+    reader is not its fault.
+    """
+
+    first_content: float | None
+    gap: float | None
+    total_at: float
+
+
+class Opened:
+    """
+    A stream of one deployment, read up to its first content.
+
+    Until then nothing has been delivered, so whatever goes wrong is still failed over unseen.
+    """
+
+    def __init__(
+        self, source: Iterator[StreamChunk], claim: Claim, clock: Clock, clocks: StreamClocks
+    ) -> None:
+        self.source = source
+        self.claim = claim
+        self._now = clock.now
+        self._clocks = clocks
+        self._limit: Callable[[float], None] | None = getattr(source, "limit", None)
+        self._seen = False  # a data event has come
+        self.waited = clock.now() - claim.started_at
+
+    def next(self, *, committed: bool) -> StreamChunk | None:
+        """
+        Read the next chunk under the clocks; None at the end.
+
+        Raises:
+            DeadlineExceeded: a clock ran out.
+        """
+        began = self._now()
+        limit = self._left(committed, began)
+        if limit <= 0.0:
+            raise errors.DeadlineExceeded("the stream's time is over")
+        if self._limit is not None and math.isfinite(limit):
+            self._limit(limit)
+        try:
+            chunk = next(self.source, None)
+        finally:
+            took = self._now() - began
+            self.waited += took
+        self._seen = True
+        if chunk is not None and not isinstance(chunk, StreamChunk):
+            if not isinstance(chunk, str):
+                raise TypeError(
+                    f"stream: wanted StreamChunk or str from the provider, got a "
+                    f"{type(chunk).__name__}"
+                )
+            chunk = StreamChunk(chunk)
+        return chunk
+
+    def _left(self, committed: bool, now: float) -> float:
+        clocks = self._clocks
+        ends = [clocks.total_at - now]
+        if not committed:
+            spent = now - self.claim.started_at
+            ends.append(self.claim.timeout - spent)
+            if clocks.first_content is not None:
+                ends.append(clocks.first_content - spent)
+        if self._seen and clocks.gap is not None:
+            ends.append(clocks.gap)
+        return min(ends)
+
+    def commit(self) -> list[StreamChunk]:
+        """
+        Read until the first content, and give what was held.
+
+        Raises:
+            MalformedResponse: the stream ended without content and without a finish reason.
+        """
+        held: list[StreamChunk] = []
+        size = 0
+        while True:
+            chunk = self.next(committed=False)
+            if chunk is None:
+                if any(piece.finish_reason for piece in held):
+                    return held
+                raise errors.MalformedResponse("the stream ended before any content")
+            held.append(chunk)
+            size += _size_of(chunk)
+            if chunk.has_content or len(held) >= HELD_EVENTS or size >= HELD_BYTES:
+                return held
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        close = getattr(self.source, "close", None)
+        if callable(close):
+            close()
+
+
+def _size_of(chunk: StreamChunk) -> int:
+    return len(str(chunk.raw)) if chunk.raw is not None else 0
+
+
+class CompletionStream(Iterator[StreamChunk]):
+    """
+    An answer as it comes: an iterator of :class:`StreamChunk`, and a context manager.
+
+    ``text`` is what has come so far, ``response`` the whole once the stream has ended. Closed early,
+    forgotten, or left by an exception of the reader's own, it gives its place back and blames nobody.
+
+    Threads: one reader at a time, in any thread.
+
+    Raises:
+        StreamInterrupted: while iterating; the stream broke off after its first content.
+    """
+
+    def __init__(
+        self, opened: Opened, held: list[StreamChunk], attempts: tuple[Attempt, ...], clock: Clock
+    ) -> None:
+        self._opened = opened
+        self._claim = opened.claim
+        self._held = iter(held)
+        self._failed = attempts
+        self._clock = clock
+        self._answer = Gathered()
+        self._ended = False
+        self.deployment = opened.claim.deployment.name
+
+    def __next__(self) -> StreamChunk:
+        if self._ended:
+            raise StopIteration
+        chunk = next(self._held, None)
+        if chunk is None:
+            chunk = self._read()
+        if chunk is None:
+            raise StopIteration
+        self._answer.add(chunk)
+        return chunk
+
+    def _read(self) -> StreamChunk | None:
+        try:
+            chunk = self._opened.next(committed=True)
+            if chunk is None:
+                self._end(out.OK)
+            return chunk
+        except Exception as error:
+            outcome = self._judge(error)
+            self._end(outcome)
+            if outcome.foreign:
+                raise
+            failure = self._interrupted(outcome)
+        except BaseException:
+            self.close()
+            raise
+        # Outside the block, so that nothing of the transport is chained to it.
+        raise failure
+
+    def _judge(self, error: Exception) -> Outcome:
+        outcome = out.classify(error)
+        if isinstance(error, TimeoutError) and self._clock.now() >= self._opened._clocks.total_at:
+            # The call's own deadline ended an answer that was coming.
+            return attrs.evolve(outcome, verdict=Verdict.IGNORED)
+        return outcome
+
+    def _interrupted(self, outcome: Outcome) -> errors.StreamInterrupted:
+        cause = outcome.error
+        assert isinstance(cause, errors.ProviderError)
+        error = errors.StreamInterrupted(
+            f"the stream broke off: {outcome.reason}",
+            partial=self.text,
+            status=cause.status,
+            code=cause.code,
+            retry_after=cause.retry_after,
+            request_id=cause.request_id,
+            deployment=self.deployment,
+            sent="answered",
+        )
+        last = outcome.attempt(self.deployment, self._opened.waited)
+        error.attempts = (*self._failed, last)
+        return error
+
+    def _end(self, outcome: Outcome) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        try:
+            self._claim.settle(outcome, self._opened.waited)
+        finally:
+            self._claim.release()
+            self._opened.close()
+
+    def close(self) -> None:
+        """Stop reading; the place is given back and nobody is blamed."""
+        self._end(out.IGNORED)
+
+    @property
+    def text(self) -> str:
+        """The text so far, of the first choice."""
+        return self._answer.text(0)
+
+    @property
+    def response(self) -> CompletionResponse:
+        """The answer so far; whole once the iteration has ended."""
+        done = Attempt(self.deployment, Verdict.OK, latency=self._opened.waited)
+        return self._answer.response(
+            deployment=self.deployment,
+            latency=self._opened.waited,
+            attempts=(*self._failed, done),
+        )
+
+    def __iter__(self) -> CompletionStream:
+        return self
+
+    def __enter__(self) -> CompletionStream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # No lock here: the claim leaves a note of its own, and closing a socket waits for nothing.
+        if not getattr(self, "_ended", True):
+            self._opened.close()
+
+    def __repr__(self) -> str:
+        return f"<CompletionStream from {self.deployment!r}, {'ended' if self._ended else 'open'}>"
+
+
+class Gathered:
+    """Chunks put together again, choice by choice."""
+
+    def __init__(self) -> None:
+        self._choices: dict[int, dict[str, Any]] = {}
+        self._usage: Usage | None = None
+        self._model: str | None = None
+        self._id: str | None = None
+
+    def add(self, chunk: StreamChunk) -> None:
+        """Take in one chunk."""
+        self._usage = chunk.usage or self._usage
+        self._model = chunk.model or self._model
+        self._id = chunk.id or self._id
+        fresh: dict[str, Any] = {"text": [], "reasoning": [], "refusal": [], "calls": {}}
+        choice = self._choices.setdefault(chunk.index, fresh)
+        for field in ("text", "reasoning", "refusal"):
+            piece = getattr(chunk, field)
+            if piece:
+                choice[field].append(piece)
+        if chunk.finish_reason:
+            choice["finish_reason"] = chunk.finish_reason
+        if chunk.logprobs:
+            choice.setdefault("logprobs", []).append(chunk.logprobs)
+        for call in chunk.tool_calls:
+            self._add_call(choice["calls"], call)
+
+    @staticmethod
+    def _add_call(calls: dict[int, ToolCall], piece: ToolCall) -> None:
+        known = calls.get(piece.index)
+        if known is None:
+            calls[piece.index] = piece
+            return
+        calls[piece.index] = attrs.evolve(
+            known,
+            id=known.id or piece.id,
+            name=known.name or piece.name,
+            arguments=known.arguments + piece.arguments,
+        )
+
+    def text(self, index: int) -> str:
+        """Give the text so far of one choice."""
+        choice = self._choices.get(index)
+        return "".join(choice["text"]) if choice else ""
+
+    def response(self, **facts: Any) -> CompletionResponse:
+        """Give all of it as one answer."""
+        choices = [self._choice(index) for index in sorted(self._choices)] or [Choice()]
+        return CompletionResponse.from_choices(
+            choices, usage=self._usage, model=self._model, id=self._id, **facts
+        )
+
+    def _choice(self, index: int) -> Choice:
+        found = self._choices[index]
+        return Choice(
+            index=index,
+            text="".join(found["text"]),
+            finish_reason=found.get("finish_reason"),
+            tool_calls=tuple(found["calls"][place] for place in sorted(found["calls"])),
+            reasoning="".join(found["reasoning"]) or None,
+            refusal="".join(found["refusal"]) or None,
+            logprobs=found.get("logprobs"),
+        )
