@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING, Any
 
 from llmpool.checker import HealthChecker, HealthCheckerHandle
 from llmpool.checks import Custom, Ping, Probe
@@ -39,7 +40,6 @@ from llmpool.messages import (
 )
 from llmpool.outcomes import Attempt, Verdict
 from llmpool.pool import ProviderPool
-from llmpool.providers.openai import OpenAIProvider
 from llmpool.status import (
     DeploymentStatus,
     Event,
@@ -49,6 +49,9 @@ from llmpool.status import (
 )
 from llmpool.strategies import Candidate, RoutingStrategy
 from llmpool.streams import CompletionStream
+
+if TYPE_CHECKING:
+    from llmpool.providers.openai import OpenAIProvider
 
 __version__ = "0.1.0"
 
@@ -102,3 +105,17 @@ __all__ = [
 ]
 
 logging.getLogger("llmpool").addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> Any:
+    # requests takes longer to import than all the rest, and who brings a client of another kind
+    # does not need it.
+    if name == "OpenAIProvider":
+        from llmpool.providers.openai import OpenAIProvider
+
+        return OpenAIProvider
+    raise AttributeError(f"module 'llmpool' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 import threading
 import time
 from collections import deque
@@ -17,8 +18,22 @@ _NAP = 0.5
 
 
 def daemon(name: str, target: Callable[..., None], *args: Any) -> threading.Thread:
-    """Make a daemon thread, to be started by the caller."""
+    """Make a daemon thread, to be started by :func:`start`."""
     return threading.Thread(target=target, args=args, name=name, daemon=True)
+
+
+def start(thread: threading.Thread) -> None:
+    """
+    Start *thread*.
+
+    Raises:
+        RuntimeError: no more threads can be started.
+    """
+    # Before 3.12 a start in a finaliser at the interpreter's end waits for ever: the new thread can
+    # never run to say that it has begun.
+    if sys.is_finalizing():
+        raise RuntimeError("can't start new thread at interpreter shutdown")
+    thread.start()
 
 
 def join_all(threads: Iterable[threading.Thread], timeout: float | None) -> list[str]:
@@ -137,7 +152,7 @@ class DaemonExecutor(ThreadPoolExecutor):
     def _hire(self, number: int) -> RuntimeError | None:
         """Start a worker, or give the reason why none can be; what nobody is left to run is cancelled."""
         try:
-            daemon(f"{self._prefix}-{number}", self._work, number).start()
+            start(daemon(f"{self._prefix}-{number}", self._work, number))
         except RuntimeError as error:
             with self._guard:  # critical section
                 self._counted.discard(number)
@@ -177,7 +192,7 @@ def _perform(future: Future[_T], call: Callable[[], _T]) -> None:
         return
     try:
         result = call()
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - handed to whoever reads the future
         future.set_exception(error)
     else:
         future.set_result(result)

@@ -68,15 +68,13 @@ class Announcer:
         """
         level = logging.INFO if new == "running" else logging.WARNING
         said = f": {reason}" if reason else ""
-        _checker_log.log(
-            level, "pool %s: the checker is %s, was %s%s", self._pool, new, old, said
-        )
+        _checker_log.log(level, "pool %s: the checker is %s, was %s%s", self._pool, new, old, said)
         self._tell(Event(self._pool, "", old, new, reason, at))
 
     def _tell(self, event: Event) -> None:
         for listener in self._listeners:
             try:
                 listener(event)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - a user's listener
                 # The type alone: a listener's message may hold anything.
                 _log.error("a listener raised %s and was ignored", type(error).__name__)

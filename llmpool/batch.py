@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import concurrent.futures
+import contextvars
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from llmpool import errors
 from llmpool._threads import DaemonExecutor
 
 _T = TypeVar("_T")
+_NAP = 0.5
+"""Seconds of one wait: on Windows before 3.14 a longer one ignores Ctrl-C."""
 
 
 def run_all(
@@ -22,44 +26,65 @@ def run_all(
     return_errors: bool,
 ) -> list[Any]:
     """
-    Call *one* for each request, side by side.
+    Call *one* for each request, side by side, each in a copy of the caller's context.
+
+    Where no thread can be started, the caller's own does the work.
 
     Raises:
         MapInterrupted: Ctrl-C; it carries what is done. What still runs ends in the background.
-        Exception: the first error in the order of the requests, unless *return_errors*.
+        Exception: the first error that comes, unless *return_errors*; what is queued is dropped.
     """
     given = list(requests)
     results: list[Any] = [None] * len(given)
-    failed: dict[int, Exception] = {}
+    finished = 0
+    ended: SimpleQueue[Future[_T]] = SimpleQueue()
+    places: dict[Future[_T], int] = {}
     executor = DaemonExecutor(max_workers, f"llmpool-map-{name}")
     bar = _bar(len(given)) if progress else None
     try:
-        places = {executor.submit(one, request): at for at, request in enumerate(given)}
-        for future in concurrent.futures.as_completed(places):
-            at = places[future]
+        for at, request in enumerate(given):
+            future = _begin(executor, one, request)
+            places[future] = at
+            future.add_done_callback(ended.put)
+        while finished < len(given):
+            future = _next(ended)
             error = future.exception()
-            if error is None:
-                results[at] = future.result()
-            elif isinstance(error, Exception):
-                results[at] = failed[at] = error
-            else:
+            if error is not None and not (return_errors and isinstance(error, Exception)):
                 raise error
+            results[places[future]] = future.result() if error is None else error
+            finished += 1
             if bar is not None:
                 bar.update(1)
-            if failed and not return_errors:
-                break
     except KeyboardInterrupt:
-        done = sum(result is not None for result in results)
         raise errors.MapInterrupted(
-            f"interrupted with {done} of {len(given)} done", results
+            f"interrupted with {finished} of {len(given)} done", results
         ) from None
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
         if bar is not None:
             bar.close()
-    if failed and not return_errors:
-        raise failed[min(failed)]
     return results
+
+
+def _begin(executor: DaemonExecutor, one: Callable[[Any], _T], request: Any) -> Future[_T]:
+    context = contextvars.copy_context()
+    try:
+        return executor.submit(context.run, one, request)
+    except RuntimeError:  # no thread: the limit is reached, or the interpreter ends
+        future: Future[_T] = Future()
+        try:
+            future.set_result(context.run(one, request))
+        except Exception as error:  # noqa: BLE001 - handed to whoever reads the future
+            future.set_exception(error)
+        return future
+
+
+def _next(ended: SimpleQueue[Future[_T]]) -> Future[_T]:
+    while True:
+        try:
+            return ended.get(timeout=_NAP)
+        except Empty:
+            continue
 
 
 def _bar(total: int) -> Any:

@@ -42,16 +42,16 @@ class Booking:
             entry.unknown[claim.wish.model] = now + UNKNOWN_MODEL_MEMORY
             self._roster.version += 1
             self._roster.alarm(entry, now + UNKNOWN_MODEL_MEMORY)
+        elif verdict is Verdict.BUSY:
+            if health.busy(outcome, now, self._rng) and not stale:
+                self._fault(entry, outcome, now)
         elif stale:
             return
         elif verdict is Verdict.CONFIG:
             health.disable(outcome, now)
-        elif verdict is Verdict.BUSY:
-            if health.busy(outcome, now, self._rng):
-                self._fault(entry, outcome, now)
         elif verdict is Verdict.FAULT:
+            claim.marked = health.generation  # a trip ends it, and the mark with it
             self._fault(entry, outcome, now)
-            claim.marked = health.generation
         elif not outcome.fair and health.short_timeout():
             self._fault(entry, outcome, now)
 
@@ -63,7 +63,7 @@ class Booking:
         for other in self._roster.entries.values():
             if other is not entry and other.deployment.quota_group == group:
                 reason = f"shares the quota {group!r} with {entry.name}"
-                other.health.cool(delay, now, reason)
+                other.health.share_limit(delay, entry.health, now, reason)
                 self._roster.refresh(other, now)
 
     def _fault(self, entry: Entry, outcome: Outcome, now: float) -> None:
@@ -83,10 +83,7 @@ class Booking:
         if len(judged) < 2 or not all(entry.health.network for entry in judged):
             return
         for entry in judged:
-            if entry.health.state is State.UNHEALTHY:
-                entry.health.pardon(now)
-            entry.health.faults = entry.health.check_faults = 0
-            entry.health.window.clear()
+            entry.health.pardon(now)
             self._roster.refresh(entry, now)
 
     def take_back(self, claims: Iterable[Claim], now: float) -> None:

@@ -97,7 +97,7 @@ class Call(Generic[_T]):
     def attempts(self) -> tuple[Attempt, ...]:
         """Every attempt of a call that succeeded, oldest first."""
         assert self.claim.entry is not None
-        last = out.succeeded(self.claim.entry.name, self.latency)
+        last = _success(self.claim.entry.name, self.latency)
         return (*self.failed, last) if self._ends else (last,)
 
     def _attempt(self) -> bool:
@@ -112,12 +112,14 @@ class Call(Generic[_T]):
             if refusal is not None:
                 self._refused(refusal)
                 return False
-            try:
-                self.value = self._send(claim)
-            except Exception as error:
-                if self._failed(claim, error):
-                    raise
-                return False
+            # No try within the try: between the two an interrupt would find neither.
+            self.value = self._send(claim)
+        except Exception as error:
+            # Before there was a place, it is no attempt's end: a strategy's own, or nobody to ask.
+            if claim.entry is None or self._failed(claim, error):
+                raise
+            return False
+        else:
             now = conduct.clock.now()
             self.latency = now - claim.started_at
             if not self._keeps_claim:
@@ -146,7 +148,8 @@ class Call(Generic[_T]):
         if not outcome.refused:
             self._worked += 1
         self._wish.avoid |= {name}
-        if outcome.verdict is Verdict.UNSUPPORTED:
+        if outcome.verdict is Verdict.UNSUPPORTED or getattr(outcome.error, "code", None) == "tls":
+            # What is missing there, or its certificate, is no other a moment later.
             self._wish.barred |= {name}
         self._wish.attempts_left = max(1, self._conduct.policy.max_attempts - self._worked)
         # A retry that leaves one which has just been taken out, or that follows a refusal, adds no
@@ -239,3 +242,16 @@ class Call(Generic[_T]):
     @staticmethod
     def _is_server_fault(outcome: Outcome) -> bool:
         return outcome.verdict is Verdict.FAULT and outcome.origin is out.Origin.SERVER
+
+
+_SUCCESS = Attempt("", Verdict.OK)
+
+
+def _success(deployment: str, latency: float) -> Attempt:
+    """Give the attempt that went well; made for every call, so without the cost of ``__init__``."""
+    attempt = object.__new__(Attempt)
+    facts = attempt.__dict__
+    facts.update(_SUCCESS.__dict__)
+    facts["deployment"] = deployment
+    facts["latency"] = latency
+    return attempt

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import random
 import threading
@@ -15,11 +14,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from llmpool import _validators as valid
 from llmpool import checks, errors
-from llmpool._threads import daemon, join_all
+from llmpool._threads import start
 from llmpool.config import HealthCheckConfig
 from llmpool.examiner import Examiner
-from llmpool.health import Evidence
 from llmpool.ledger import HealthLedger
+from llmpool.metronome import HealthCheckerHandle, metronome
 from llmpool.schedule import Schedule
 from llmpool.status import HealthCheckResult
 
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from llmpool.announcer import Announcer
     from llmpool.pool import ProviderPool
 
+as_check = checks.as_check
 _T = TypeVar("_T")
-_log = logging.getLogger("llmpool.checker")
 ROSTER = 1.0
 """Seconds between two looks at who is in the pool: each costs as much as there are deployments."""
 SHORTEST_NAP = 0.005
@@ -36,61 +35,6 @@ START_AGAIN = 1.0
 """Seconds after a thread could not be started during which no call tries it again."""
 TARDY = 5.0
 """Seconds after which a thread that has not woken when it meant to does not count as running."""
-
-
-class HealthCheckerHandle:
-    """
-    What stops a checker's thread.
-
-    ``stopped`` is the one event on which the thread sleeps. As a context manager it stops and joins.
-    """
-
-    def __init__(
-        self, stopped: threading.Event | None = None, thread: threading.Thread | None = None
-    ) -> None:
-        self.stopped = threading.Event() if stopped is None else stopped
-        self._thread = thread
-
-    def stop(self) -> None:
-        """Tell the thread to end; from any thread, a check included, as often as you like."""
-        self.stopped.set()
-
-    def join(self, timeout: float | None = None) -> bool:
-        """
-        Wait for the thread's end at most *timeout* seconds; tell whether it has ended.
-
-        From the checker's own thread, where a listener may run, it returns at once.
-        """
-        valid.as_seconds("timeout", timeout, zero=True, none=True)
-        thread = self._thread
-        return thread is None or not join_all([thread], timeout)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread runs."""
-        thread = self._thread
-        return thread is not None and thread.is_alive()
-
-    def __enter__(self) -> HealthCheckerHandle:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-        self.join(1.0)
-
-    def __repr__(self) -> str:
-        stopping = "stopping" if self.alive else "stopped"
-        running = "running" if self.alive else "at rest"
-        return f"<HealthCheckerHandle, {stopping if self.stopped.is_set() else running}>"
-
-    def _renew(self) -> None:
-        """Be the handle of a thread to come, in a forked child."""
-        # The parent's thread may have been inside the old event's lock.
-        stopped = threading.Event()
-        if self.stopped.is_set():
-            stopped.set()
-        self.stopped = stopped
-        self._thread = None
 
 
 class HealthChecker:
@@ -113,7 +57,7 @@ class HealthChecker:
         if not isinstance(config, HealthCheckConfig):
             valid.refuse("config", "a HealthCheckConfig or None", config, kind=TypeError)
         self.config = config
-        self.check = as_check(check)
+        self.check = checks.as_check(check)
         self._pool = weakref.ref(pool)
         self._ledger: HealthLedger = pool._ledger
         self._announcer: Announcer = pool._announcer
@@ -151,14 +95,18 @@ class HealthChecker:
         if pool is None or pool._closed.is_set():
             raise errors.PoolClosed("the pool is closed")
         pool._adopt(self)
-        return self._begin(pool)
+        handle = self._reserve(anew=True)
+        if handle is not None:
+            self._launch(pool, handle)
+        assert self.handle is not None
+        return self.handle
 
     def ensure(self) -> None:
         """Start the thread if it is not there against everybody's will; a pool does so before a call."""
-        now = self._now()
         pool = self._pool()
-        if pool is not None and now >= self._start_at:
-            self._begin(pool, if_idle=True)
+        handle = self._reserve(anew=False) if pool is not None else None
+        if pool is not None and handle is not None:
+            self._launch(pool, handle)
 
     def retire(self) -> None:
         """Stop for good, for another has taken this one's place."""
@@ -175,40 +123,38 @@ class HealthChecker:
         handle = self.handle
         return handle is not None and handle.alive and time.monotonic() < self._awake_by
 
-    def _begin(self, pool: ProviderPool, *, if_idle: bool = False) -> HealthCheckerHandle:
+    def _reserve(self, *, anew: bool) -> HealthCheckerHandle | None:
+        """Give the handle of a thread that the caller, and no other, is to start; None if none is."""
         now = self._now()
         with self._lock:  # critical section
             handle = self.handle
-            if handle is None:
-                handle = HealthCheckerHandle()
-            if if_idle and not self.idle:
-                return handle
-            if handle.stopped.is_set():
-                handle = HealthCheckerHandle()
-            elif not self.idle:
-                return handle
-            self.handle = handle
+            wanted = self.idle and now >= self._start_at
+            if anew:
+                wanted = self.idle or handle is None or handle.stopped.is_set()
+            if not wanted:
+                return None
+            if handle is None or handle.stopped.is_set():
+                handle = self.handle = HealthCheckerHandle()
             self.idle = False
             self._start_at = now + START_AGAIN
             self._awake_by = time.monotonic() + TARDY
-        if self.config.enabled:
-            self._launch(pool, handle)
-        else:
-            handle.stop()
-        if pool._closed.is_set():
-            handle.stop()  # closed meanwhile, and close() may not have seen this handle
-        return handle
+            return handle
 
     def _launch(self, pool: ProviderPool, handle: HealthCheckerHandle) -> None:
-        thread = handle._thread = _metronome_of(self, pool, handle.stopped)
+        if not self.config.enabled:
+            handle.stop()
+            return
+        thread = handle._thread = metronome(self, pool, handle.stopped)
         try:
-            thread.start()
+            start(thread)
         except RuntimeError as error:
             self._lose(str(error))
             return
         finally:
             if thread.ident is None:
                 self.idle = True
+        if pool._closed.is_set():
+            handle.stop()  # closed meanwhile, and close() may not have seen this handle
         with self._lock:  # critical section
             news = self._lost
             self._lost = False
@@ -297,12 +243,12 @@ class HealthChecker:
             state, disabled_until, fresh = self._ledger.check_due(name, now - config.interval)
         except KeyError:
             return False  # removed meanwhile
+        rested_at = -math.inf
         if disabled_until is not None:
-            state = "disabled"
-        resting = disabled_until is not None and disabled_until > now
+            state, rested_at = "disabled", disabled_until
+        resting = rested_at > now
         with self._lock:  # critical section
-            at = disabled_until if resting else now + self._period(state)
-            self._schedule.put(name, at)
+            self._schedule.put(name, rested_at if resting else now + self._period(state))
         skip = fresh and config.skip_after_traffic and self.check.skippable
         return not resting and not (skip and state == "healthy")
 
@@ -337,58 +283,4 @@ def _drained(queue: SimpleQueue[_T]) -> Iterator[_T]:
             return
 
 
-def _metronome_of(
-    checker: HealthChecker, pool: ProviderPool, stopped: threading.Event
-) -> threading.Thread:
-    """Make a checker's thread, which wakes and ends when the checker or its pool is forgotten."""
-
-    def wake(_: object) -> None:
-        # Runs wherever a reference is dropped: on the metronome's own thread it might find the lock
-        # of the event held by what it interrupts, and there it has nothing to wake.
-        if not stopped.is_set() and threading.get_ident() != thread.ident:
-            stopped.set()
-
-    refs = weakref.ref(checker, wake), weakref.ref(pool, wake)
-    thread = daemon(f"llmpool-checker-{pool.name}", _metronome, *refs, stopped)
-    return thread
-
-
-def _metronome(
-    checker_ref: weakref.ref[HealthChecker],
-    pool_ref: weakref.ref[ProviderPool],
-    stopped: threading.Event,
-) -> None:
-    """Tick until stopped, or until nobody holds the checker or its pool any more."""
-    nap = 0.0
-    while not stopped.wait(nap if checker_ref() is not None else 0.0):
-        checker = checker_ref()
-        if checker is None or pool_ref() is None:
-            return
-        try:
-            nap = checker.tick()
-        except Exception:
-            # Whatever is wrong with one pass, the next one comes.
-            _log.exception("the pass of a checker failed")
-            nap = 1.0
-        except BaseException as error:
-            checker.died(error)
-            return
-        del checker
-    checker = checker_ref()
-    if checker is not None:
-        checker.rest()
-
-
-def as_check(given: object) -> checks.Check:
-    """
-    Give the check a user wants; None is a ping.
-
-    Raises:
-        TypeError: it is not a check.
-    """
-    if given is None:
-        return checks.Ping()
-    if isinstance(given, type) or not isinstance(getattr(given, "evidence", None), Evidence):
-        wanted = "Ping(), Probe(…) or Custom(function)"
-        valid.refuse("check", wanted, given, kind=TypeError)
-    return given  # type: ignore[return-value]  # evidence marks the checks, which have ask()
+__all__ = ["HealthChecker", "HealthCheckerHandle", "as_check"]

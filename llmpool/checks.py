@@ -21,7 +21,7 @@ from llmpool.wire import scrub
 NO_PING_PAGE = frozenset({403, 404, 405, 501})
 """Statuses with which a server says that it is there and has no such page."""
 
-_ABOUT_THE_REQUEST = frozenset({Verdict.CALLER, Verdict.UNKNOWN_MODEL, Verdict.UNSUPPORTED})
+_ABOUT_THE_REQUEST = frozenset({Verdict.CALLER, Verdict.UNSUPPORTED})
 
 
 class Check(Protocol):
@@ -50,29 +50,25 @@ class Ping:
     def ask(self, deployment: Deployment, timeout: float) -> Outcome:
         """Ask *deployment*; what it raises is judged as a call's error."""
         ping = getattr(deployment.provider, "ping", None)
-        if callable(ping):
-            return self._ping(ping, timeout)
-        model = deployment.upstream(None)
-        request = CompletionRequest((Message("user", ""),), model=model, max_tokens=1)
+        has_page = ping is not None
         try:
-            _refuse_coroutine("complete", deployment.provider.complete(request, timeout))
+            said = ping(timeout) if ping is not None else _complete_nothing(deployment, timeout)
         except errors.ProviderError as error:
-            if classify(error).verdict not in _ABOUT_THE_REQUEST:
-                raise
-        return OK
-
-    @staticmethod
-    def _ping(ping: Callable[[float], object], timeout: float) -> Outcome:
-        try:
-            said = ping(timeout)
-        except errors.ProviderError as error:
-            if error.status not in NO_PING_PAGE:
-                raise
-            return OK
-        _refuse_coroutine("ping", said)
-        if said is False:
+            if has_page and error.status in NO_PING_PAGE:
+                return OK
+            if classify(error).verdict in _ABOUT_THE_REQUEST:
+                return OK
+            raise
+        _refuse_coroutine("ping" if has_page else "complete", said)
+        if has_page and said is False:
             _refuse("ping() answered False")
         return OK
+
+
+def _complete_nothing(deployment: Deployment, timeout: float) -> object:
+    model = deployment.upstream(None)
+    request = CompletionRequest((Message("user", ""),), model=model, max_tokens=1)
+    return deployment.provider.complete(request, timeout)
 
 
 @attrs.frozen
@@ -136,12 +132,25 @@ class Custom:
         except errors.ProviderError as error:
             # Of any kind: no error of a check's own is a rate limit or a caller's mistake.
             return attrs.evolve(classify(error), verdict=Verdict.FAULT)
-        if said is True:
-            return OK
-        if isinstance(said, HealthCheckResult):
-            return said
         _refuse_coroutine("the check", said)
-        _refuse(f"the check answered {valid.describe(said)}, not True")
+        if said is not True and not isinstance(said, HealthCheckResult):
+            _refuse(f"the check answered {valid.describe(said)}, not True")
+        return OK if said is True else said
+
+
+def as_check(given: object) -> Check:
+    """
+    Give the check a user wants; None is a ping.
+
+    Raises:
+        TypeError: it is not a check.
+    """
+    if given is None:
+        return Ping()
+    if isinstance(given, type) or not isinstance(getattr(given, "evidence", None), Evidence):
+        wanted = "Ping(), Probe(…) or Custom(function)"
+        valid.refuse("check", wanted, given, kind=TypeError)
+    return given  # type: ignore[return-value]  # evidence marks the checks, which have ask()
 
 
 def run(
@@ -155,7 +164,7 @@ def run(
     """
     try:
         said = check.ask(deployment, timeout)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - a check's callable
         # The one place, besides the metronome's top, where everything is caught: a check that ends
         # with SystemExit must not end the thread that watches all the others.
         outcome = classify(error)
@@ -164,9 +173,11 @@ def run(
             outcome = _fault(told)
         return outcome, told, None
     if isinstance(said, HealthCheckResult):
+        given = attrs.evolve(said, deployment=deployment.name)
         if said.healthy is True:
-            return OK, None, said
-        return _fault(said.error or "unhealthy"), said.error, said
+            return OK, None, given
+        told = scrub(str(said.error or "unhealthy"), (), ())
+        return _fault(told), told, attrs.evolve(given, healthy=False, error=told)
     return said, None if said.verdict is Verdict.OK else said.reason, None
 
 
@@ -204,6 +215,6 @@ def _fault(reason: str) -> Outcome:
 def _told(error: BaseException) -> str:
     try:
         said = str(error)
-    except Exception:
+    except Exception:  # noqa: BLE001 - a user's __str__
         said = ""
     return scrub(f"{type(error).__name__}: {said}" if said else type(error).__name__, (), ())

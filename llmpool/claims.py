@@ -53,7 +53,8 @@ class Claim:
     def release(self) -> None:
         """Give back the place, or the place in the queue, and blame nobody; no matter how often."""
         entry = self.entry
-        if (entry is not None and self.token in entry.open) or self.event is not None:
+        held = self.event is not None if entry is None else self.token in entry.open
+        if held:
             self._ledger.release(self)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import sys
 import threading
 import time
@@ -25,6 +26,9 @@ class Clock(Protocol):
         ...
 
 
+NAP = 0.5
+
+
 class SystemClock:
     """The machine's own time."""
 
@@ -36,10 +40,10 @@ class SystemClock:
 
     def wait(self, event: threading.Event, timeout: float | None) -> bool:
         """Wait for *event*; in half seconds where a longer wait ignores Ctrl-C (Windows before 3.14)."""
-        if sys.platform != "win32" or (timeout is not None and timeout <= 0.5):
+        if sys.platform != "win32":
             return event.wait(timeout)
-        end = None if timeout is None else self.now() + timeout  # pragma: no cover - Windows only
-        while True:  # pragma: no cover - Windows only
-            left = 0.5 if end is None else min(0.5, end - self.now())
-            if event.wait(max(0.0, left)) or left <= 0:
-                return event.is_set()
+        end = math.inf if timeout is None else self.now() + timeout
+        while not event.wait(max(0.0, min(NAP, end - self.now()))):
+            if self.now() >= end:
+                return False
+        return True

@@ -244,23 +244,26 @@ class Examiner:
         latency: float,
         given: HealthCheckResult | None = None,
     ) -> None:
-        name = job.entry.name
         good = outcome.verdict is Verdict.OK
-        result = given or HealthCheckResult(name, good, latency, error, self._utc())
+        result = given or HealthCheckResult(job.entry.name, good, latency, error, self._utc())
         try:
             counted = self._ledger.check_settled(job.begun, self._check.evidence, outcome, result)
+            self._note_veto(job.entry.name, result, vetoed=not counted)
         finally:
             job.result = result
             job.done.set()
+
+    def _note_veto(self, name: str, result: HealthCheckResult, *, vetoed: bool) -> None:
+        """Warn of checks that fail under working traffic: once, until one succeeds again."""
         with self._lock:  # critical section
-            news = not counted and name not in self._vetoed
-            if good:
-                self._vetoed.discard(name)
-            elif news:
+            news = vetoed and name not in self._vetoed
+            if news:
                 self._vetoed.add(name)
+            elif result.healthy:
+                self._vetoed.discard(name)
         if news:
             fact = "fails its check while its calls succeed, and stays in"
-            _log.warning("pool %s: %s %s: %s", self._name, name, fact, error)
+            _log.warning("pool %s: %s %s: %s", self._name, name, fact, result.error)
 
 
 def _read(future: Future[None]) -> None:

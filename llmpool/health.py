@@ -346,6 +346,11 @@ class Health:
         self.thaw_until = until + THAW
         self.cooling_reason = reason
 
+    def share_limit(self, delay: float, limited: Health, now: float, reason: str) -> None:
+        """Cool with *limited*, which draws on the same quota."""
+        self.rate_row = max(self.rate_row, limited.rate_row)
+        self.cool(delay, now, reason)
+
     def rate_limited(self, outcome: Outcome, now: float, rng: random.Random) -> float:
         """Book a rate limit; give the seconds to cool."""
         delay = outcome.retry_after

@@ -45,6 +45,9 @@ class LeaseContext:
     ``with pool.lease() as lease``: what the block does is the attempt.
 
     An exception of the block is judged like a provider's and goes on to the caller; nothing is retried.
+
+    Raises:
+        RuntimeError: entered a second time.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class LeaseContext:
 
     def __enter__(self) -> Lease:
         claim = self._claim
+        if claim.entry is not None:
+            raise RuntimeError("a lease is good for one block: ask the pool for another")
         try:
             self._obtain(claim)
             return Lease(claim, self._clock, claim.deployment.upstream(claim.wish.model))
@@ -79,6 +84,8 @@ class LeaseContext:
                 fair = not isinstance(error, TimeoutError) or (
                     claim.timeout >= self._ledger.fair_time(claim)
                 )
-                claim.settle(out.classify(error, fair=fair), latency)
+                model = claim.wish.model
+                passed = model is not None and model not in claim.deployment.models
+                claim.settle(out.classify(error, passed_model=passed, fair=fair), latency)
         finally:
             claim.release()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import random
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
@@ -25,6 +24,8 @@ from llmpool.status import DeploymentStatus, Explanation, HealthCheckResult
 from llmpool.strategies import BuiltIn, Candidate, LeastConnections, RoutingStrategy
 
 LEASE_SLACK = 1.0
+LONGEST_LEASE = 600.0
+"""Seconds after which a trial that never ends keeps nobody else from trying."""
 LONGEST_NAP = 0.5
 """Seconds a waiter sleeps at most before it looks after the queue itself: what a dead caller left
 behind is then found even if no call comes by."""
@@ -42,6 +43,10 @@ def _section(method: Callable[..., _T]) -> Callable[..., _T]:
 
     @functools.wraps(method)
     def section(self: HealthLedger, *args: Any) -> _T:
+        if self._held():
+            # A guest: a signal handler or a finaliser on the very thread that holds the lock. Its
+            # host tells the news, and mends what is broken off.
+            return method(self, *args)
         try:
             with self._lock:  # critical section
                 result = method(self, *args)
@@ -81,6 +86,7 @@ class HealthLedger:
         # The lock guards every field below it and every field of every entry. It re-enters for one
         # reason alone: a signal handler or a finaliser that calls the pool on the thread that holds it.
         self._lock = threading.RLock()
+        self._held: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
         self._roster = Roster(built_in.pick, clock.now())
         self._booking = Booking(self._roster, limits, rng)
         self._queue: dict[int, Claim] = {}  # in the order of arrival
@@ -111,16 +117,24 @@ class HealthLedger:
         """
         now = self.now()
         wish = claim.wish
+        if self._held():
+            # A guest does not wait: it would keep everybody else from the lock.
+            answer = self._try(claim, now, now)
+            assert not isinstance(answer, float)
+            return answer
         try:
             with self._lock:  # critical section
                 # By far most calls: nothing is due, nobody waits, and somebody is free.
-                if self._plain and now < self._roster.due_at and now < wish.deadline_at:
+                if (
+                    self._plain
+                    and now < self._roster.due_at
+                    and now < wish.deadline_at
+                    and not (wish.avoid or wish.affinity or self._queue)
+                ):
                     group = self._roster.groups.get((wish.model, wish.tags, wish.upstream))
                     if group is not None and group.version == self._roster.version and group.tiers:
                         entry: Entry = self._pick(group.tiers[0])
-                        if entry.in_flight < entry.limit and not (
-                            entry.delicate or wish.avoid or wish.affinity or self._queue
-                        ):
+                        if entry.in_flight < entry.limit:
                             self._grant(claim, entry, now, group.many)
                             return None
         except BaseException:
@@ -135,7 +149,7 @@ class HealthLedger:
             answer = self._try(claim, now, give_up_at)
             if answer is None or isinstance(answer, Refusal):
                 return answer
-            assert claim.event is not None
+            assert claim.event is not None  # set by whoever grants a place meanwhile
             self._clock.wait(claim.event, min(answer - now, LONGEST_NAP))
             now = self.now()
 
@@ -165,7 +179,8 @@ class HealthLedger:
         if wait_until is not None:
             if claim.event is None:
                 claim.event = threading.Event()
-                self._queue[claim.token] = claim
+            # Again, if an interrupt fell between its leaving the queue and its being served.
+            self._queue[claim.token] = claim
             return wait_until
         if wish.fail_open:
             entry = self._roster.least_bad(wish, now)
@@ -191,13 +206,12 @@ class HealthLedger:
         claim.started_at = now
         claim.timeout = timeout = entry.time_for(wish, now, others)
         claim.entry = entry
-        entry.open[claim.token] = (generation, now + timeout + LEASE_SLACK)
+        entry.open[claim.token] = (generation, now + min(timeout, LONGEST_LEASE) + LEASE_SLACK)
         entry.in_flight = len(entry.open)
         entry.load += 1
         entry.turns += entry.stride
         if claim.event is not None:
             claim.event.set()
-            claim.event = None
         if wish.budgeted:
             self._retrying.add(claim.token)
         if entry.delicate or not entry.eligible:
@@ -267,13 +281,19 @@ class HealthLedger:
         entry = claim.entry
         if entry is None:
             return
+        if self._held():  # a guest
+            if entry.open.pop(claim.token, None) is not None:
+                self._close(entry, claim.token)
+                self._settle_rest(claim, entry, outcome, now, latency)
+            return
         try:
             with self._lock:  # critical section
                 if entry.open.pop(claim.token, None) is None:
                     return
                 self._close(entry, claim.token)
                 health = entry.health
-                if outcome is OK and claim.generation == health.generation:
+                booked = outcome is OK and claim.generation == health.generation
+                if booked:
                     entry.requests += 1
                     latencies = entry.latencies
                     latencies.add(latency, now)
@@ -281,7 +301,8 @@ class HealthLedger:
                     health.call_ok(claim.started_at, now)
                     if not (entry.delicate or self._queue):
                         return
-                news = self._settle_rest(claim, entry, outcome, now, latency)
+                self._settle_rest(claim, entry, outcome, now, latency, booked)
+                news, self._roster.news = self._roster.news, []
         except BaseException:
             self._mend()
             raise
@@ -289,22 +310,28 @@ class HealthLedger:
             self._announce(news)
 
     def _settle_rest(
-        self, claim: Claim, entry: Entry, outcome: Outcome, now: float, latency: float
-    ) -> list[Change]:
+        self,
+        claim: Claim,
+        entry: Entry,
+        outcome: Outcome,
+        now: float,
+        latency: float,
+        booked: bool = False,
+    ) -> None:
         """Book what is no plain success, and see what follows from it."""
-        if not (outcome.foreign or entry.removed):
+        if not (booked or outcome.foreign or entry.removed):
+            entry.requests += 1
             if outcome.verdict is not Verdict.OK:
-                entry.requests += 1
                 self._booking.book_call(claim, entry, outcome, now)
-            elif claim.generation != entry.health.generation:
-                entry.requests += 1
+            else:
                 entry.latencies.add(latency, now)
+                entry.latency = entry.latencies.mean
+                if claim.generation == entry.health.generation:
+                    entry.health.call_ok(claim.started_at, now)
         self._roster.refresh(entry, now)
         claim.taken_out = claim.in_rotation and not entry.eligible
         if self._queue:
             self._serve(now)
-        news, self._roster.news = self._roster.news, []
-        return news
 
     @_section
     def take_back(self, claims: Iterable[Claim]) -> None:
@@ -428,7 +455,8 @@ class HealthLedger:
         """
         entry = self._roster.entries[name]
         entry.draining = True
-        entry.idle = threading.Event()
+        if entry.idle is None:
+            entry.idle = threading.Event()
         if not entry.open:
             entry.idle.set()
         self._roster.refresh(entry, self._clock.now())
@@ -445,7 +473,9 @@ class HealthLedger:
         entry = self._roster.entries[name]
         now = self._clock.now()
         entry.draining = False
-        entry.idle = None
+        if entry.idle is not None:
+            entry.idle.set()  # whoever waits for it to be empty need not any longer
+            entry.idle = None
         self._roster.refresh(entry, now)
         self._serve(now)
 
@@ -491,35 +521,26 @@ class HealthLedger:
         """Show every deployment at one moment."""
         now = self._clock.now()
         self._catch_up(now)
-        return {name: entry.status(now) for name, entry in self._roster.entries.items()}
+        return {entry.name: entry.status(now) for entry in list(self._roster.entries.values())}
 
     @_section
     def explain(self) -> dict[str, Explanation]:
         """Tell of every deployment whether it would be asked now."""
         now = self._clock.now()
         self._catch_up(now)
-        return {name: entry.explain(now) for name, entry in self._roster.entries.items()}
+        return {entry.name: entry.explain(now) for entry in list(self._roster.entries.values())}
 
     # -- mishaps ----------------------------------------------------------------------------
 
     def _announce(self, news: list[Change]) -> None:
-        if self._is_guest():
-            # Called from inside another section of this thread: its end will tell.
-            self._roster.news[:0] = news
-            return
         for change in news:
             self._listener(change)
 
-    def _is_guest(self) -> bool:
-        return bool(self._lock._is_owned())  # type: ignore[attr-defined]
-
     def _mend(self) -> None:
         """Free the lock if an interrupt left it held, and derive every count anew."""
-        # An interrupt between the body and the release leaves the lock held by this thread. A guest
-        # of another section on this thread must leave that section's hold alone.
-        if self._is_guest() and not _inside_section(2):
-            while self._is_guest():
-                self._lock.release()
+        # An interrupt between the body and the release leaves the lock held by this thread.
+        while self._held():
+            self._lock.release()
         with self._lock:  # critical section
             now = self._clock.now()
             live: set[int] = set()
@@ -539,6 +560,7 @@ class HealthLedger:
     def reset_after_fork(self) -> None:
         """Begin anew in a forked child: keep what is known of health, drop what was in flight."""
         self._lock = threading.RLock()
+        self._held = self._lock._is_owned  # type: ignore[attr-defined]
         self.lost = SimpleQueue()
         self._queue = {}
         self._retrying = set()
@@ -549,13 +571,3 @@ class HealthLedger:
             entry.requests = entry.errors = 0
             entry.idle = None
             self._roster.refresh(entry, now)
-
-
-def _inside_section(skip: int) -> bool:
-    """Tell whether a frame further out on this thread is inside a section of a ledger."""
-    frame = sys._getframe(skip + 1) if skip else None
-    while frame is not None:
-        if frame.f_code.co_name == "section" and frame.f_globals.get("__name__") == __name__:
-            return True
-        frame = frame.f_back
-    return False

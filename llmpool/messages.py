@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from llmpool._validators import refuse
+from llmpool._validators import as_count, as_number, as_text, refuse
 
 if TYPE_CHECKING:
     from llmpool.outcomes import Attempt
 
 Content = str | Sequence[Mapping[str, Any]] | None
 """A text, a list of parts (text, image, audio …) in the API's own shape, or nothing."""
+
+
+LONG = 32
+"""A text this long, wherever it stands in a request, is private; shorter ones are names and options."""
+
+
+def _length(value: Sequence[Any]) -> str:
+    return f"<{len(value)}>"
 
 
 class Role(str, enum.Enum):
@@ -46,13 +55,14 @@ class ToolCall:
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], index: int = 0) -> ToolCall:
         """Read the OpenAI shape; fields it does not know stay in ``raw``."""
-        function = raw.get("function")
-        function = function if isinstance(function, Mapping) else {}
+        function = _mapping(raw.get("function"))
+        arguments = function.get("arguments") or ""
         place = raw.get("index")
         return cls(
             id=raw.get("id"),
             name=function.get("name"),
-            arguments=function.get("arguments") or "",
+            # Some servers give the arguments as the object that the text would stand for.
+            arguments=arguments if isinstance(arguments, str) else json.dumps(arguments),
             index=place if isinstance(place, int) else index,
             type=raw.get("type") or "function",
             raw=raw,
@@ -60,25 +70,39 @@ class ToolCall:
 
     def to_dict(self) -> dict[str, Any]:
         """Write the OpenAI shape, as an assistant's message carries it back."""
-        function = {"name": self.name, "arguments": self.arguments}
-        return {**self.raw, "id": self.id, "type": self.type, "function": function}
+        # An index belongs to a stream; some servers refuse it in a message.
+        written = {key: value for key, value in self.raw.items() if key != "index"}
+        written |= {"id": self.id, "type": self.type}
+        if self.type == "function":
+            known = {"name": self.name, "arguments": self.arguments}
+            written["function"] = {**_mapping(written.get("function")), **known}
+        return written
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _tool_calls(given: Iterable[ToolCall | Mapping[str, Any]] | None) -> tuple[ToolCall, ...]:
     if not given:
         return ()
-    return tuple(
-        call if isinstance(call, ToolCall) else ToolCall.from_dict(call, index)
-        for index, call in enumerate(given)
-    )
+    wanted = "a list of tool calls (dicts or ToolCall)"
+    if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
+        refuse("tool_calls", wanted, given, kind=TypeError, private=True)
+    taken = []
+    for index, call in enumerate(given):
+        if isinstance(call, Mapping):
+            call = ToolCall.from_dict(call, index)
+        elif not isinstance(call, ToolCall):
+            refuse("tool_calls", wanted, call, kind=TypeError, private=True)
+        taken.append(call)
+    return tuple(taken)
 
 
 def _role(given: object) -> str:
-    if type(given) is str and given:
-        return given
-    if not isinstance(given, Role):
+    if not isinstance(given, str) or not given:
         refuse("role", "a text such as 'user'", given, kind=TypeError)
-    return given.value
+    return str.__str__(given)  # an enum's own __str__ may give its name
 
 
 @attrs.frozen(slots=False)  # made for every call, and twice as quick without slots
@@ -96,9 +120,20 @@ class Message:
     tool_call_id: str | None = attrs.field(default=None, kw_only=True)
     extra: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, repr=False)
 
+    def __attrs_post_init__(self) -> None:
+        content = self.content
+        if content is None or isinstance(content, str):
+            return
+        wanted = "a text, a list of parts (dicts), or None"
+        if isinstance(content, (bytes, Mapping)) or not isinstance(content, Sequence):
+            refuse("content", wanted, content, kind=TypeError, private=True)
+        for part in content:
+            if not isinstance(part, Mapping):
+                refuse("content", wanted, part, kind=TypeError, private=True)
+
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Message:
-        """Read the OpenAI shape."""
+        """Read the OpenAI shape; fields that have no name here go to ``extra``."""
         if "role" not in raw:
             refuse("messages", "dicts with a 'role'", raw)
         known = ("role", "content", "name", "tool_calls", "tool_call_id")
@@ -122,22 +157,51 @@ class Message:
             written["tool_call_id"] = self.tool_call_id
         return written
 
-    def texts(self) -> Iterable[str]:
+    def texts(self) -> Iterator[str]:
         """Give each text in the message, so that it can be kept out of logs and errors."""
-        if isinstance(self.content, str):
-            yield self.content
-        elif self.content is not None:
-            for part in self.content:
-                if isinstance(part.get("text"), str):
-                    yield part["text"]
+        content = self.content
+        if isinstance(content, str):
+            yield content
+        elif content is not None:
+            yield from (part["text"] for part in content if isinstance(part.get("text"), str))
+            yield from _long_texts(content)
+        yield from (call.arguments for call in self.tool_calls)
+        yield from _long_texts(self.extra)
+
+
+def _long_texts(value: object) -> Iterator[str]:
+    """Give the long texts at any depth of *value*."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            if len(value) >= LONG:
+                yield value
+        elif isinstance(value, Mapping):
+            waiting.extend(value.values())
+        elif isinstance(value, Sequence) and not isinstance(value, bytes):
+            waiting.extend(value)
 
 
 Prompt = str | Sequence[Message | Mapping[str, Any]]
 
 
+_USER = Message("user")
+
+
+def _from_user(text: str) -> Message:
+    """Give a user's message; made for every call, so without the cost of ``__init__``."""
+    message = object.__new__(Message)
+    facts = message.__dict__
+    facts.update(_USER.__dict__)
+    facts["content"] = text
+    facts["extra"] = {}
+    return message
+
+
 def _messages(given: object) -> tuple[Message, ...]:
     if isinstance(given, str):
-        return (Message("user", given),)
+        return (_from_user(given),)
     if isinstance(given, (bytes, Mapping)) or not isinstance(given, Iterable):
         refuse("messages", "a str or a list of messages (dicts or Message)", given, kind=TypeError)
     taken = []
@@ -147,7 +211,8 @@ def _messages(given: object) -> tuple[Message, ...]:
         elif isinstance(entry, Mapping):
             taken.append(Message.from_dict(entry))
         else:
-            refuse("messages", "dicts or Message in the list", entry, kind=TypeError)
+            wanted = "dicts or Message in the list"
+            refuse("messages", wanted, entry, kind=TypeError, private=True)
     if not taken:
         refuse("messages", "at least one message", given)
     return tuple(taken)
@@ -162,16 +227,39 @@ class CompletionRequest:
     every further field of the API (``response_format``, ``top_p``, ``stop`` …); it is sent as it is.
     """
 
-    messages: tuple[Message, ...] = attrs.field(converter=_messages, repr=len)
+    messages: tuple[Message, ...] = attrs.field(converter=_messages, repr=_length)
     model: str | None = attrs.field(default=None, kw_only=True)
     max_tokens: int | None = attrs.field(default=None, kw_only=True)
     temperature: float | None = attrs.field(default=None, kw_only=True)
     tools: Sequence[Mapping[str, Any]] | None = attrs.field(default=None, kw_only=True, repr=False)
     extra: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, repr=False)
 
+    def __attrs_post_init__(self) -> None:
+        # Not by validators: this stands on the path of every call, where mostly all are None.
+        if self.model is not None:
+            as_text("model", self.model)
+        if self.max_tokens is not None:
+            as_count("max_tokens", self.max_tokens, least=1)
+        if self.temperature is not None:
+            as_number("temperature", self.temperature)
+        if self.tools is not None:
+            _check_tools(self.tools)
+        if not isinstance(self.extra, Mapping):
+            refuse("extra", "a mapping", self.extra, kind=TypeError, private=True)
+
     def texts(self) -> tuple[str, ...]:
         """Give each text of the prompt, so that it can be kept out of logs and errors."""
-        return tuple(text for message in self.messages for text in message.texts())
+        said = (text for message in self.messages for text in message.texts())
+        return (*said, *_long_texts([self.tools, self.extra]))
+
+
+def _check_tools(tools: object) -> None:
+    wanted = "a list of tools (dicts)"
+    if isinstance(tools, (str, bytes, Mapping)) or not isinstance(tools, Sequence):
+        refuse("tools", wanted, tools, kind=TypeError, private=True)
+    for tool in tools:
+        if not isinstance(tool, Mapping):
+            refuse("tools", wanted, tool, kind=TypeError, private=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -194,12 +282,20 @@ class Usage:
         return self.completion_tokens
 
 
+def _text(given: object) -> str:
+    if given is None:  # what SDKs give beside a tool call or a refusal
+        return ""
+    if not isinstance(given, str):
+        refuse("text", "a text or None", given, kind=TypeError, private=True)
+    return given
+
+
 @attrs.frozen(kw_only=True)
 class Choice:
     """One of the answers to a request that asked for several."""
 
     index: int = 0
-    text: str = attrs.field(default="", repr=len)
+    text: str = attrs.field(default="", repr=_length, converter=_text)
     finish_reason: str | None = None
     tool_calls: tuple[ToolCall, ...] = ()
     reasoning: str | None = attrs.field(default=None, repr=False)
@@ -220,20 +316,20 @@ class CompletionResponse:
     answered) and ``attempts`` (every attempt of the call, oldest first).
     """
 
-    text: str = attrs.field(default="", repr=len)
+    text: str = attrs.field(default="", repr=_length, converter=_text)
     finish_reason: str | None = attrs.field(default=None, kw_only=True)
     tool_calls: tuple[ToolCall, ...] = attrs.field(default=(), kw_only=True, converter=_tool_calls)
     usage: Usage | None = attrs.field(default=None, kw_only=True)
     model: str | None = attrs.field(default=None, kw_only=True)
     id: str | None = attrs.field(default=None, kw_only=True)
-    choices: tuple[Choice, ...] = attrs.field(default=(), kw_only=True, repr=len, converter=tuple)
+    choices: tuple[Choice, ...] = attrs.field(default=(), kw_only=True, repr=_length)
     reasoning: str | None = attrs.field(default=None, kw_only=True, repr=False)
     refusal: str | None = attrs.field(default=None, kw_only=True, repr=False)
     logprobs: Any = attrs.field(default=None, kw_only=True, repr=False)
     raw: Any = attrs.field(default=None, kw_only=True, repr=False, eq=False)
     deployment: str | None = attrs.field(default=None, kw_only=True)
     latency: float | None = attrs.field(default=None, kw_only=True)
-    attempts: tuple[Attempt, ...] = attrs.field(default=(), kw_only=True, repr=len)
+    attempts: tuple[Attempt, ...] = attrs.field(default=(), kw_only=True, repr=_length)
 
     @classmethod
     def from_choices(cls, choices: Sequence[Choice], **facts: Any) -> CompletionResponse:
@@ -259,7 +355,7 @@ class StreamChunk:
     ``tool_calls`` are pieces too: their ``arguments`` are to be joined by their ``index``.
     """
 
-    text: str = attrs.field(default="", repr=len)
+    text: str = attrs.field(default="", repr=_length, converter=_text)
     finish_reason: str | None = attrs.field(default=None, kw_only=True)
     tool_calls: tuple[ToolCall, ...] = attrs.field(default=(), kw_only=True, converter=_tool_calls)
     reasoning: str | None = attrs.field(default=None, kw_only=True, repr=False)
@@ -279,16 +375,18 @@ class StreamChunk:
         return bool(self.text or self.tool_calls or self.reasoning or self.refusal or self.audio)
 
 
+def _vectors(given: Iterable[Iterable[float]]) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(vector) for vector in given)
+
+
 @attrs.frozen(slots=False)
 class EmbeddingResponse:
     """One vector for each input, in the order of the inputs."""
 
-    vectors: tuple[tuple[float, ...], ...] = attrs.field(
-        repr=len, converter=lambda given: tuple(tuple(vector) for vector in given)
-    )
+    vectors: tuple[tuple[float, ...], ...] = attrs.field(repr=_length, converter=_vectors)
     usage: Usage | None = attrs.field(default=None, kw_only=True)
     model: str | None = attrs.field(default=None, kw_only=True)
     raw: Any = attrs.field(default=None, kw_only=True, repr=False, eq=False)
     deployment: str | None = attrs.field(default=None, kw_only=True)
     latency: float | None = attrs.field(default=None, kw_only=True)
-    attempts: tuple[Attempt, ...] = attrs.field(default=(), kw_only=True, repr=len)
+    attempts: tuple[Attempt, ...] = attrs.field(default=(), kw_only=True, repr=_length)

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import enum
+import errno
 import json
+import socket
+import ssl
 
 import attrs
 
 from llmpool import errors
+from llmpool.codes import (
+    BUSY_CODES,
+    LOADING_CODE,
+    MODEL_CODES,
+    MODEL_STATUSES,
+    class_of_code,
+    class_of_status,
+)
 
 
 class Verdict(str, enum.Enum):
@@ -37,7 +48,8 @@ class Origin(str, enum.Enum):
     LOCAL = "local"  # out of descriptors: always ours
 
 
-@attrs.frozen(slots=False)  # made for every call, and twice as quick without slots
+# Not slotted: one is made for every call, by filling a __dict__ (calls._success).
+@attrs.frozen(slots=False)
 class Attempt:
     """
     One try of a call, for the user to read.
@@ -62,19 +74,6 @@ class Attempt:
         )
 
 
-_SUCCESS = Attempt("", Verdict.OK)
-
-
-def succeeded(deployment: str, latency: float) -> Attempt:
-    """Give the attempt that went well; made for every call, so without the checks of ``__init__``."""
-    attempt = object.__new__(Attempt)
-    facts = attempt.__dict__
-    facts.update(_SUCCESS.__dict__)
-    facts["deployment"] = deployment
-    facts["latency"] = latency
-    return attempt
-
-
 @attrs.frozen
 class Outcome:
     """
@@ -85,7 +84,7 @@ class Outcome:
     """
 
     verdict: Verdict
-    error: Exception | None = None
+    error: errors.ProviderError | None = None
     origin: Origin = Origin.SERVER
     retry_after: float | None = None
     loading: bool = False
@@ -95,7 +94,7 @@ class Outcome:
     @property
     def sent(self) -> str:
         """Whether the request can have been processed."""
-        return self.error.sent if isinstance(self.error, errors.ProviderError) else "maybe"
+        return "maybe" if self.error is None else self.error.sent
 
     @property
     def refused(self) -> bool:
@@ -107,22 +106,23 @@ class Outcome:
         """One line for people."""
         if self.error is None:
             return str(self.verdict)
-        return getattr(self.error, "message", "") or type(self.error).__name__
+        return self.error.message or type(self.error).__name__
 
     @property
     def blame(self) -> tuple[str, int | None]:
         """What makes two faults the same fault."""
-        return type(self.error).__name__, getattr(self.error, "status", None)
+        return type(self.error).__name__, None if self.error is None else self.error.status
 
     def attempt(self, deployment: str, latency: float) -> Attempt:
         """Tell it as the attempt that users see."""
         error = self.error
-        if not isinstance(error, errors.ProviderError):
+        if error is None:
             return Attempt(deployment, self.verdict, latency=latency)
+        kind = type(error).__name__
         return Attempt(
             deployment,
             self.verdict,
-            error=f"{type(error).__name__}: {self.reason}",
+            error=f"{kind}: {error.message}" if error.message else kind,
             status=error.status,
             code=error.code,
             retry_after=error.retry_after,
@@ -162,101 +162,121 @@ _BY_CLASS: dict[type[errors.ProviderError], Verdict] = {
     errors.QuotaExhausted: Verdict.CONFIG,
     errors.RateLimited: Verdict.RATE_LIMITED,
 }
-
-MODEL_CODES = frozenset({"model_not_found", "not_found", "deploymentnotfound", "invalid_model"})
-LOADING_CODE = "loading_model"
-BUSY_CODES = frozenset(
-    {"overloaded_error", "server_is_overloaded", "overloaded", "queue_full", LOADING_CODE}
+_TELLING = (
+    *_BY_CLASS,
+    errors.ServerFault,
+    errors.ConnectionFailed,
+    errors.DeadlineExceeded,
+    errors.MalformedResponse,
+    errors.StreamInterrupted,
 )
-_LOCAL_CODES = {
+
+_ORIGINS = {
     "network": Origin.NETWORK,
     "dns": Origin.NETWORK,
     "descriptors": Origin.LOCAL,
+}
+_ERRNOS = {
+    errno.EMFILE: "descriptors",
+    errno.ENFILE: "descriptors",
+    errno.ENOBUFS: "descriptors",
+    errno.EADDRNOTAVAIL: "descriptors",  # every local port is taken
+    errno.ENETDOWN: "network",
+    errno.ENETUNREACH: "network",
+    errno.EHOSTUNREACH: "network",
 }
 
 
 def classify(error: BaseException, *, passed_model: bool = False, fair: bool = True) -> Outcome:
     """
-    Read an exception that ended an attempt.
+    Read an exception that ended an attempt: its code, its delay, its status, its class, in this order.
 
     Args:
         passed_model: the model's name is the caller's own, passed through as it came.
         fair: the time given was long enough to blame a time-out on the deployment.
     """
-    if isinstance(error, errors.ProviderError):
-        return _classify_ours(error, passed_model, fair)
     if isinstance(error, json.JSONDecodeError):
-        return Outcome(Verdict.FAULT, errors.MalformedResponse("the answer is not JSON"))
-    if isinstance(error, TimeoutError):
-        late = errors.DeadlineExceeded(f"{type(error).__name__} in the provider")
-        return _classify_ours(late, passed_model, fair)
-    if isinstance(error, OSError):
-        return _classify_os(error)
-    return Outcome(Verdict.IGNORED, foreign=True)
+        # A sibling of OSError in requests. It holds the whole body, so nothing is chained to it.
+        ours: errors.ProviderError = errors.MalformedResponse(
+            "the answer is not JSON", sent="answered"
+        )
+    elif isinstance(error, errors.ProviderError):
+        ours = error
+    elif isinstance(error, TimeoutError):
+        ours = errors.DeadlineExceeded(f"{type(error).__name__} in the provider")
+    elif isinstance(error, OSError):
+        ours = _from_os(error)
+    else:
+        return Outcome(Verdict.IGNORED, foreign=True)
+    return _classify_ours(ours, passed_model, fair)
 
 
 def _classify_ours(error: errors.ProviderError, passed_model: bool, fair: bool) -> Outcome:
     code = (error.code or "").lower()
-    if code in MODEL_CODES or (error.status == 404 and type(error) is errors.InvalidRequest):
-        verdict = Verdict.UNKNOWN_MODEL if passed_model else Verdict.CONFIG
-        return Outcome(verdict, error)
-    for kind, verdict in _BY_CLASS.items():
-        if isinstance(error, kind):
-            origin = Origin.KEY if kind is errors.AuthenticationFailed else Origin.SERVER
-            return Outcome(verdict, error, origin, retry_after=error.retry_after)
+    kind = class_of_code(code, error.status)
+    if kind is None:
+        says_nothing = not isinstance(error, _TELLING) and error.status is not None
+        kind = class_of_status(error.status) if says_nothing else type(error)
+    if type(error) is errors.ProviderError:
+        error = _as(kind, error)
+    retry_after = errors.real_delay(error.retry_after)
+    gone = issubclass(kind, errors.InvalidRequest) and error.status in MODEL_STATUSES
+    if gone or code in MODEL_CODES:
+        return Outcome(Verdict.UNKNOWN_MODEL if passed_model else Verdict.CONFIG, error)
     if error.status == 501:
         return Outcome(Verdict.UNSUPPORTED, error)
-    if _is_busy(error, code):
+    for base, verdict in _BY_CLASS.items():
+        if issubclass(kind, base):
+            return Outcome(verdict, error, _origin(error, kind, code), retry_after)
+    if code in BUSY_CODES or _is_busy(error, kind, retry_after):
         loading = code == LOADING_CODE
-        return Outcome(Verdict.BUSY, error, retry_after=error.retry_after, loading=loading)
-    if isinstance(error, errors.DeadlineExceeded) and not fair:
+        return Outcome(Verdict.BUSY, error, retry_after=retry_after, loading=loading)
+    if issubclass(kind, errors.DeadlineExceeded) and not fair:
         return Outcome(Verdict.IGNORED, error, fair=False)
-    if isinstance(error, errors.ConnectionFailed):
+    return Outcome(Verdict.FAULT, error, _origin(error, kind, code))
+
+
+def _is_busy(
+    error: errors.ProviderError, kind: type[errors.ProviderError], retry_after: float | None
+) -> bool:
+    """Tell whether a server that fails says when it will be back, or that it has too much to do."""
+    if error.status is None:
+        return retry_after is not None and issubclass(kind, errors.ServerFault)
+    return error.status == 529 or (retry_after is not None and 500 <= error.status <= 599)
+
+
+def _origin(error: errors.ProviderError, kind: type[errors.ProviderError], code: str) -> Origin:
+    if issubclass(kind, errors.AuthenticationFailed):
+        # A key that is good but not for this passes on other pages.
+        permission = error.status == 403 or code.startswith("permission")
+        return Origin.SERVER if permission else Origin.KEY
+    if issubclass(kind, (errors.ConnectionFailed, errors.DeadlineExceeded)):
         unsent = Origin.REACH if error.sent == "no" else Origin.SERVER
-        return Outcome(Verdict.FAULT, error, _LOCAL_CODES.get(code, unsent))
-    if type(error) is errors.ProviderError and error.status is not None:
-        return _classify_ours(_by_status(error), passed_model, fair)
-    return Outcome(Verdict.FAULT, error)
+        return _ORIGINS.get(code, unsent)
+    return Origin.SERVER
 
 
-def _is_busy(error: errors.ProviderError, code: str) -> bool:
-    if code in BUSY_CODES or error.status == 529:
-        return True
-    answered_5xx = error.status is not None and 500 <= error.status <= 599
-    return answered_5xx and error.retry_after is not None
+def _as(kind: type[errors.ProviderError], error: errors.ProviderError) -> errors.ProviderError:
+    """Give a bare ProviderError of a user's provider the class that it stands for."""
+    facts = {name: value for name, value in error.__dict__.items() if name in _FACTS}
+    told = kind(error.message, **facts)
+    told.__cause__ = error.__cause__
+    return told.with_traceback(error.__traceback__)
 
 
-def _by_status(error: errors.ProviderError) -> errors.ProviderError:
-    """Give a bare ProviderError of a user's provider the class that its status stands for."""
-    assert error.status is not None
-    kind = class_of_status(error.status)
-    return kind(error.message, **{field: getattr(error, field) for field in _FACTS})
+_FACTS = frozenset(
+    {"status", "code", "retry_after", "request_id", "deployment", "attempts", "sent"}
+)
 
 
-_FACTS = ("status", "code", "retry_after", "request_id", "deployment", "attempts", "sent")
-
-_BY_STATUS: dict[int, type[errors.ProviderError]] = {
-    401: errors.AuthenticationFailed,
-    402: errors.QuotaExhausted,
-    403: errors.AuthenticationFailed,
-    407: errors.ConnectionFailed,
-    408: errors.ServerFault,
-    409: errors.ServerFault,
-    429: errors.RateLimited,
-}
-
-
-def class_of_status(status: int) -> type[errors.ProviderError]:
-    """Give the error that an HTTP status stands for when nothing else is known."""
-    if status in _BY_STATUS:
-        return _BY_STATUS[status]
-    if 400 <= status <= 499:
-        return errors.InvalidRequest
-    return errors.ServerFault
-
-
-def _classify_os(error: OSError) -> Outcome:
-    """Read an OSError of a user's provider; only its kind is kept, its text may hold anything."""
-    refused = isinstance(error, ConnectionRefusedError)
-    ours = errors.ConnectionFailed(type(error).__name__, sent="no" if refused else "maybe")
-    return Outcome(Verdict.FAULT, ours, Origin.REACH if refused else Origin.SERVER)
+def _from_os(error: OSError) -> errors.ProviderError:
+    """Read an OSError of a user's provider; only its kind is kept, for its text may hold anything."""
+    number = error.errno if isinstance(error.errno, int) else 0
+    code = "dns" if isinstance(error, socket.gaierror) else _ERRNOS.get(number)
+    unsent = code is not None or isinstance(
+        error, (ConnectionRefusedError, ssl.SSLCertVerificationError)
+    )
+    named = type(error).__name__
+    if code != "dns" and number in errno.errorcode:
+        named += f" ({errno.errorcode[number]})"
+    return errors.ConnectionFailed(named, code=code, sent="no" if unsent else "maybe")

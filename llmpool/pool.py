@@ -12,10 +12,8 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar, cast
 
-import attrs
-
+from llmpool import _hosts, asking, batch, errors, strategies
 from llmpool import _validators as valid
-from llmpool import batch, errors, strategies
 from llmpool.announcer import Announcer
 from llmpool.calls import Call, Conduct, Retry
 from llmpool.checker import HealthChecker, HealthCheckerHandle, as_check
@@ -147,15 +145,17 @@ class ProviderPool:
             NoHealthyDeployment: nothing could be asked.
             PoolClosed: the pool is closed.
         """
-        request = _request(messages, model, max_tokens, temperature, tools, extra)
+        request = asking.request_of(messages, model, max_tokens, temperature, tools, extra)
 
         def send(claim: Claim) -> CompletionResponse:
             deployment = claim.deployment
-            answer = deployment.provider.complete(_for(request, deployment), claim.timeout)
-            return answer if isinstance(answer, CompletionResponse) else _answer(answer)
+            answer = deployment.provider.complete(
+                asking.for_deployment(request, deployment), claim.timeout
+            )
+            return answer if isinstance(answer, CompletionResponse) else asking.answer_of(answer)
 
         done = self._run(send, request.model, tags, timeout, retry, affinity_key)
-        return cast(CompletionResponse, _filled(done))
+        return cast(CompletionResponse, asking.filled(done))
 
     def stream(
         self,
@@ -188,14 +188,17 @@ class ProviderPool:
         """
         valid.as_seconds("first_content_timeout", first_content_timeout, none=True)
         valid.as_seconds("gap_timeout", gap_timeout, none=True)
-        request = _request(messages, model, max_tokens, temperature, tools, extra)
+        request = asking.request_of(messages, model, max_tokens, temperature, tools, extra)
         clock = self._clock
 
         def send(claim: Claim) -> tuple[Opened, list[Any]]:
             provider = claim.deployment.provider
             if not callable(getattr(provider, "stream", None)):
-                raise _unsupported(provider, "stream")
-            source = provider.stream(_for(request, claim.deployment), claim.timeout)
+                raise asking.unsupported(provider, "stream")
+            if first_content_timeout is not None:
+                claim.timeout = min(claim.timeout, first_content_timeout)
+            own = asking.for_deployment(request, claim.deployment)
+            source = provider.stream(own, claim.timeout)
             total_at = claim.wish.deadline_at
             clocks = StreamClocks(first_content_timeout, gap_timeout, total_at)
             opened = Opened(iter(source), claim, clock, clocks)
@@ -205,9 +208,7 @@ class ProviderPool:
                 opened.close()
                 raise
 
-        done = self._run(
-            send, request.model, tags, timeout, retry, affinity_key, keeps_claim=True
-        )
+        done = self._run(send, request.model, tags, timeout, retry, affinity_key, keeps_claim=True)
         opened, held = done.value
         return CompletionStream(opened, held, done.failed, clock)
 
@@ -235,7 +236,7 @@ class ProviderPool:
         def send(claim: Claim) -> EmbeddingResponse:
             provider = claim.deployment.provider
             if not callable(getattr(provider, "embed", None)):
-                raise _unsupported(provider, "embed")
+                raise asking.unsupported(provider, "embed")
             own = claim.deployment.upstream(model)
             claim.wish.upstream = own
             answer = provider.embed(inputs, own, claim.timeout)
@@ -245,7 +246,7 @@ class ProviderPool:
                 )
             return answer
 
-        return cast(EmbeddingResponse, _filled(self._run(send, model, tags, timeout, retry)))
+        return cast(EmbeddingResponse, asking.filled(self._run(send, model, tags, timeout, retry)))
 
     def call(
         self,
@@ -290,7 +291,7 @@ class ProviderPool:
             NoHealthyDeployment: on entering the block; nothing could be asked.
             PoolClosed: the pool is closed.
         """
-        wish = self._wish(model, tags, timeout, affinity_key)
+        wish = self._wish(model, tags, timeout, affinity_key, 1)
 
         def obtain(claim: Claim) -> None:
             self._ensure_running()
@@ -349,7 +350,9 @@ class ProviderPool:
         if retry is not True and retry is not False and retry != "unsent":
             valid.refuse("retry", 'True, False or "unsent"', retry)
         self._ensure_running()
-        wish = self._wish(model, tags, timeout, affinity_key)
+        # An attempt that is not repeated elsewhere leaves no time for others.
+        attempts = self._retry.max_attempts if retry is True else 1
+        wish = self._wish(model, tags, timeout, affinity_key, attempts)
         return Call(self._conduct, wish, send, retry, keeps_claim).run()
 
     def _wish(
@@ -358,6 +361,7 @@ class ProviderPool:
         tags: Iterable[str],
         timeout: float | None,
         affinity_key: str | None,
+        attempts: int,
     ) -> Wish:
         if model is not None:
             valid.as_text("model", model)
@@ -371,7 +375,7 @@ class ProviderPool:
             self._clock.now() + seconds,
             self._retry.max_wait,
             self._fail_open,
-            self._retry.max_attempts,
+            attempts,
         )
         if affinity_key is not None:
             valid.as_text("affinity_key", affinity_key)
@@ -392,9 +396,9 @@ class ProviderPool:
         self._here()
         checker = self._checker
         if checker is None:
-            stopped = threading.Event()
-            stopped.set()
-            return HealthCheckerHandle(stopped, None)
+            handle = HealthCheckerHandle()
+            handle.stop()
+            return handle
         return checker.start()
 
     def check_now(self) -> tuple[HealthCheckResult, ...]:
@@ -402,19 +406,24 @@ class ProviderPool:
         Check every deployment now, side by side, and book what is found.
 
         It lasts as long as the slowest check, and none longer than its time-out.
+
+        Raises:
+            PoolClosed: the pool is closed.
         """
+        if self._closed.is_set():
+            raise errors.PoolClosed("the pool is closed")
         self._here()
         checker = self._checker if self._checker is not None else self._by_hand
         return checker.check_once()
 
     def _ensure_running(self) -> None:
+        if threading.get_ident is not _hosts.get_ident:
+            _hosts.refuse_late_gevent()
         if self._pid != os.getpid():
             self._here()
         checker = self._checker
-        if checker is not None and checker.handle is None and not self._closed.is_set():
-            with self._lock:  # critical section; starting a thread waits for that thread alone
-                if checker.handle is None:
-                    checker.start()
+        if checker is not None and checker.idle and not self._closed.is_set():
+            checker.ensure()
 
     def _here(self) -> None:
         """Begin anew when this process is a fork of the one the pool last worked in."""
@@ -451,8 +460,8 @@ class ProviderPool:
         """Let *checker* take the place of the present one."""
         former, self._checker = self._checker, checker
         self._announcer.tell_checker(checker)
-        if former is not None and former is not checker and former.handle is not None:
-            former.handle.stop()
+        if former is not None and former is not checker:
+            former.retire()
 
     def close(self, timeout: float = 1.0) -> None:
         """
@@ -475,10 +484,17 @@ class ProviderPool:
             handle.stop()
             if not handle.join(timeout):
                 _log.warning("pool %s: its checker did not stop within %g s", self.name, timeout)
-        for deployment in self._ledger.deployments():
-            close = getattr(deployment.provider, "close", None)
-            if callable(close):
-                close()
+        for provider in {id(d.provider): d.provider for d in self.deployments}.values():
+            self._close_provider(provider)
+
+    def _close_provider(self, provider: Any) -> None:
+        close = getattr(provider, "close", None)
+        if not callable(close):
+            return
+        try:
+            close()
+        except Exception as error:  # noqa: BLE001 - the others are to be closed all the same
+            _log.warning("pool %s: closing a provider raised %s", self.name, type(error).__name__)
 
     def __enter__(self) -> ProviderPool:
         self.start()
@@ -659,63 +675,3 @@ def _known(name: str, ledger: HealthLedger) -> str:
     if name not in ledger.names():
         raise KeyError(f"no deployment is called {name!r}; there are {', '.join(ledger.names())}")
     return name
-
-
-def _request(
-    given: Prompt | CompletionRequest,
-    model: str | None,
-    max_tokens: int | None,
-    temperature: float | None,
-    tools: Sequence[Mapping[str, Any]] | None,
-    extra: Mapping[str, Any],
-) -> CompletionRequest:
-    """Take what a user asks as a request; what is named beside a request replaces its fields."""
-    if not isinstance(given, CompletionRequest):
-        return CompletionRequest(
-            given,
-            model=model,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            tools=tools,
-            extra=extra,
-        )
-    named: dict[str, Any] = {
-        "model": model,
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "tools": tools,
-        "extra": {**given.extra, **extra} if extra else None,
-    }
-    changed = {field: value for field, value in named.items() if value is not None}
-    return attrs.evolve(given, **changed) if changed else given
-
-
-def _for(request: CompletionRequest, deployment: Deployment) -> CompletionRequest:
-    """Give *request* with the deployment's own name of the model."""
-    model = deployment.upstream(request.model)
-    return request if model == request.model else attrs.evolve(request, model=model)
-
-
-def _answer(given: object) -> CompletionResponse:
-    if isinstance(given, str):
-        return CompletionResponse(given)
-    raise TypeError(
-        f"complete: wanted a CompletionResponse or str from the provider, got a "
-        f"{type(given).__name__}"
-    )
-
-
-def _filled(done: Call[Any]) -> Any:
-    """Give a copy of the answer that tells where it came from and what it took."""
-    answer = object.__new__(type(done.value))
-    facts = answer.__dict__
-    facts.update(done.value.__dict__)
-    attempts = done.attempts
-    facts["deployment"] = attempts[-1].deployment
-    facts["latency"] = done.latency
-    facts["attempts"] = attempts
-    return answer
-
-
-def _unsupported(provider: object, method: str) -> errors.ProviderError:
-    return errors.ServerFault(f"{type(provider).__name__} has no {method}()", status=501, sent="no")

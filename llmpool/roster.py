@@ -124,7 +124,7 @@ class Roster:
         times = []
         for entry in self._matching(wish):
             health = entry.health
-            if health.disabled_until is not None and health.disabled_until > now:
+            if health.disabled_until is not None:
                 continue
             tried = entry.name in wish.avoid
             if entry.name in wish.barred:
@@ -214,12 +214,14 @@ class Roster:
         if state != entry.shown and not entry.removed:
             self.news.append(Change(entry.name, entry.shown, state, entry.reason(now), now))
             entry.shown = state
+        ahead = [*entry.unknown.values()]
         upcoming = health.next_change(now)
-        if entry.delicate and entry.open:
-            ends = [end for _, end in list(entry.open.values()) if end > now]
-            upcoming = min([*ends, *([] if upcoming is None else [upcoming])], default=None)
         if upcoming is not None:
-            self.alarm(entry, upcoming)
+            ahead.append(upcoming)
+        if entry.delicate:
+            ahead += [end for _, end in list(entry.open.values()) if end > now]
+        if ahead:
+            self.alarm(entry, min(ahead))
 
     def alarm(self, entry: Entry, at: float) -> None:
         if entry.alarm_at is None or at < entry.alarm_at:

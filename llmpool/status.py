@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import datetime
 import html
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
+
+from llmpool import _validators as valid
+from llmpool.errors import one_line
 
 
 def _plain(value: Any) -> Any:
@@ -21,6 +25,8 @@ def _plain(value: Any) -> Any:
         return {key: _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON knows neither
     return value
 
 
@@ -39,21 +45,31 @@ def _cell(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def _error(given: object) -> str | None:
+    return None if given is None else one_line(str(given))
+
+
 @attrs.frozen
 class HealthCheckResult:
     """
     What one check found.
 
-    ``latency`` is in seconds; ``timestamp`` is aware; ``error`` is one line, or None.
+    ``latency`` is in seconds; ``timestamp`` is aware; ``error`` is one line, or None. A
+    :class:`~llmpool.Deployment` may stand for its name.
     """
 
-    deployment: str
-    healthy: bool
-    latency: float = 0.0
-    error: str | None = None
+    deployment: str = attrs.field(converter=str)
+    healthy: bool = attrs.field(validator=valid.flag())
+    latency: float = attrs.field(default=0.0, validator=valid.seconds(zero=True))
+    error: str | None = attrs.field(default=None, converter=_error)
     timestamp: datetime.datetime = attrs.field(
         factory=lambda: datetime.datetime.now(datetime.timezone.utc)
     )
+
+    @timestamp.validator
+    def _check_timestamp(self, _: attrs.Attribute[datetime.datetime], value: object) -> None:
+        if not isinstance(value, datetime.datetime) or value.tzinfo is None:
+            valid.refuse("timestamp", "an aware datetime", value, kind=TypeError)
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values that JSON can carry."""

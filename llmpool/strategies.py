@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import heapq
+import inspect
+import itertools
+import math
 import random
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -54,12 +57,15 @@ class BuiltIn:
     """
     A strategy of ours: cheap and safe enough to choose inside the ledger's section.
 
-    Its candidates are the ledger's own entries, which have the fields of :class:`Candidate` and
-    ``turns``: how often one was chosen, over its weight.
+    Its candidates are the ledger's own entries, which have the fields of :class:`Candidate`, ``stride``
+    (one over the weight) and ``turns`` (the strides of all the times that one was chosen). Who is behind
+    in turns is behind its share.
     """
 
     def __init__(self, rng: random.Random | None = None) -> None:
         self._rng = rng or random.Random()
+        self._met: Sequence[Any] | None = None
+        self._ends: list[float] | None = None  # running sums of the weights, where these differ
 
     def fresh(self, rng: random.Random) -> BuiltIn:
         """Make one for a pool's own use."""
@@ -69,13 +75,28 @@ class BuiltIn:
         """Choose one of *candidates*."""
         raise NotImplementedError  # pragma: no cover - each built-in has its own
 
-    def _few(self, candidates: Sequence[Any]) -> Sequence[Any]:
-        """Give all of few candidates, and a few of many."""
-        total = len(candidates)
-        if total <= SCANNED:
-            return candidates
-        draw = self._rng.random
-        return [candidates[int(draw() * total)] for _ in range(DRAWN)]
+    def _meet(self, candidates: Sequence[Any]) -> None:
+        """
+        Prepare for candidates that are not those of the last time.
+
+        Among candidates that are always chosen from together, none is ahead of the one furthest behind
+        by more than one stride of its own. Who is, from calls that only some of them could serve or
+        from coming back, is put there: so nobody is left out for long, and nobody catches up in a burst.
+        """
+        behind = min(candidate.turns for candidate in candidates)
+        for candidate in candidates:
+            candidate.turns = min(candidate.turns, behind + candidate.stride)
+        weights = [candidate.weight for candidate in candidates]
+        even = weights.count(weights[0]) == len(weights)
+        self._ends = None if even else list(itertools.accumulate(weights))
+        self._met = candidates
+
+    def _draw(self, candidates: Sequence[Any], ends: list[float] | None) -> Any:
+        """Draw one at random, all alike or as the running sums of their weights say."""
+        if ends is None:
+            return candidates[int(self._rng.random() * len(candidates))]
+        place = bisect_right(ends, self._rng.random() * ends[-1])
+        return candidates[min(place, len(candidates) - 1)]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -85,40 +106,25 @@ class RoundRobin(BuiltIn):
     """
     Take turns; a weight of 2 is two turns.
 
-    Stride scheduling (Waldspurger and Weihl 1995): each has a virtual time that a turn moves on by
-    1/weight, and the one furthest behind is next.
+    Stride scheduling (Waldspurger and Weihl 1995): the one with the fewest turns is next.
     """
 
     def __init__(self, rng: random.Random | None = None) -> None:
         super().__init__(rng)
-        self._for: Sequence[Any] | None = None
         self._heap: list[tuple[float, int]] = []
-        self._times: dict[str, float] = {}
-        self._floor = 0.0
 
     def pick(self, candidates: Sequence[Any]) -> Any:
         """Choose the one furthest behind its share."""
-        if candidates is not self._for:
-            self._rebuild(candidates)
-        time, place = self._heap[0]
-        chosen = candidates[place]
-        heapq.heapreplace(self._heap, (time + 1.0 / chosen.weight, place))
-        self._times[chosen.name] = time + 1.0 / chosen.weight
-        self._floor = time
-        return chosen
-
-    def _rebuild(self, candidates: Sequence[Any]) -> None:
-        floor = self._floor
-        times = self._times
-        # Who was away does not catch up: it continues from where the others are.
-        self._heap = [
-            (max(times.get(candidate.name, floor), floor), place)
-            for place, candidate in enumerate(candidates)
-        ]
-        heapq.heapify(self._heap)
-        if len(times) > 4 * len(candidates) + 64:
-            self._times = {name: time for name, time in times.items() if time > floor}
-        self._for = candidates
+        if candidates is not self._met:
+            self._meet(candidates)
+            self._heap = [(candidate.turns, place) for place, candidate in enumerate(candidates)]
+            heapq.heapify(self._heap)
+        while True:
+            turns, place = self._heap[0]
+            chosen = candidates[place]
+            if chosen.turns <= turns:
+                return chosen
+            heapq.heapreplace(self._heap, (chosen.turns, place))  # chosen since it was noted
 
 
 class LeastConnections(BuiltIn):
@@ -126,13 +132,50 @@ class LeastConnections(BuiltIn):
 
     def pick(self, candidates: Sequence[Any]) -> Any:
         """Choose the least loaded."""
-        best = None
-        least = turns = 0.0
-        for candidate in self._few(candidates):
-            load = candidate.load / candidate.weight
-            if best is None or load < least or (load == least and candidate.turns < turns):
-                best, least, turns = candidate, load, candidate.turns
+        if candidates is not self._met:
+            self._meet(candidates)
+        if len(candidates) > SCANNED:
+            candidates = [self._draw(candidates, self._ends) for _ in range(DRAWN)]
+        if self._ends is not None:
+            return _least_for_its_weight(candidates)
+        best = candidates[0]
+        for candidate in candidates:
+            if candidate.load < best.load or (
+                candidate.load == best.load and candidate.turns < best.turns
+            ):
+                best = candidate
         return best
+
+
+def _least_for_its_weight(candidates: Sequence[Any]) -> Any:
+    """
+    Give the one with the least load for its weight, give or take one call.
+
+    With weights of 3 and 1 and two calls at a time, one each would be the nearest to equal loads, and
+    would make the shares 1 and 1. So who has less load than the least would have with one more call may
+    go first, if it is behind in turns.
+    """
+    # Mostly it is simply the one furthest behind, which is found in a third of the time.
+    due = candidates[0]
+    bound = math.inf
+    for candidate in candidates:
+        if candidate.turns < due.turns:
+            due = candidate
+        with_one_more = (candidate.load + 1) * candidate.stride
+        if with_one_more < bound:
+            bound = with_one_more
+    if due.load * due.stride < bound:
+        return due
+    ranked = sorted(candidates, key=lambda candidate: candidate.load * candidate.stride)
+    return next(
+        candidate
+        for place, candidate in enumerate(ranked, 1)
+        if not any(
+            other.turns < candidate.turns
+            and other.load * other.stride < (candidate.load + 1) * candidate.stride
+            for other in ranked[place:]
+        )
+    )
 
 
 class LeastLatency(BuiltIn):
@@ -144,11 +187,14 @@ class LeastLatency(BuiltIn):
 
     def pick(self, candidates: Sequence[Any]) -> Any:
         """Choose the soonest."""
-        few = self._few(candidates)
-        known = [candidate.latency for candidate in few if candidate.latency is not None]
+        if candidates is not self._met:
+            self._meet(candidates)
+        if len(candidates) > SCANNED:
+            candidates = [self._draw(candidates, None) for _ in range(DRAWN)]
+        known = [candidate.latency for candidate in candidates if candidate.latency is not None]
         average = sum(known) / len(known) if known else 1.0
         return min(
-            few,
+            candidates,
             key=lambda candidate: (
                 (average if candidate.latency is None else candidate.latency)
                 * (1.0 + candidate.load),
@@ -160,19 +206,11 @@ class LeastLatency(BuiltIn):
 class Weighted(BuiltIn):
     """Draw at random, in proportion to the weights."""
 
-    def __init__(self, rng: random.Random | None = None) -> None:
-        super().__init__(rng)
-        self._for: Sequence[Any] | None = None
-        self._ends: list[float] = []
-
     def pick(self, candidates: Sequence[Any]) -> Any:
         """Draw one."""
-        if candidates is not self._for:
-            total = 0.0
-            self._ends = [total := total + candidate.weight for candidate in candidates]
-            self._for = candidates
-        place = bisect_right(self._ends, self._rng.random() * self._ends[-1])
-        return candidates[min(place, len(candidates) - 1)]
+        if candidates is not self._met:
+            self._meet(candidates)
+        return self._draw(candidates, self._ends)
 
 
 class Random(BuiltIn):
@@ -180,7 +218,7 @@ class Random(BuiltIn):
 
     def pick(self, candidates: Sequence[Any]) -> Any:
         """Draw one."""
-        return candidates[int(self._rng.random() * len(candidates))]
+        return self._draw(candidates, None)
 
 
 class Primary(BuiltIn):
@@ -218,4 +256,6 @@ def resolve(given: object, rng: random.Random) -> BuiltIn | RoutingStrategy:
         refuse("strategy", wanted, given, kind=TypeError)
     if isinstance(given, BuiltIn):
         return given.fresh(rng)
+    if inspect.iscoroutinefunction(given.pick):  # type: ignore[attr-defined]  # seen just above
+        raise TypeError("strategy: wanted a plain pick(), got a coroutine function")
     return given  # type: ignore[return-value]  # the protocol was checked just above

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -167,6 +167,8 @@ class CompletionStream(Iterator[StreamChunk]):
                 self._end(out.OK)
             return chunk
         except Exception as error:
+            if self._ended:
+                return None  # closed by another thread, which is what broke the read off
             outcome = self._judge(error)
             self._end(outcome)
             if outcome.foreign:
@@ -258,7 +260,7 @@ class Gathered:
     """Chunks put together again, choice by choice."""
 
     def __init__(self) -> None:
-        self._choices: dict[int, dict[str, Any]] = {}
+        self._choices: dict[int, _Pieces] = {}
         self._usage: Usage | None = None
         self._model: str | None = None
         self._id: str | None = None
@@ -268,52 +270,86 @@ class Gathered:
         self._usage = chunk.usage or self._usage
         self._model = chunk.model or self._model
         self._id = chunk.id or self._id
-        fresh: dict[str, Any] = {"text": [], "reasoning": [], "refusal": [], "calls": {}}
-        choice = self._choices.setdefault(chunk.index, fresh)
-        for field in ("text", "reasoning", "refusal"):
-            piece = getattr(chunk, field)
-            if piece:
-                choice[field].append(piece)
-        if chunk.finish_reason:
-            choice["finish_reason"] = chunk.finish_reason
-        if chunk.logprobs:
-            choice.setdefault("logprobs", []).append(chunk.logprobs)
-        for call in chunk.tool_calls:
-            self._add_call(choice["calls"], call)
-
-    @staticmethod
-    def _add_call(calls: dict[int, ToolCall], piece: ToolCall) -> None:
-        known = calls.get(piece.index)
-        if known is None:
-            calls[piece.index] = piece
-            return
-        calls[piece.index] = attrs.evolve(
-            known,
-            id=known.id or piece.id,
-            name=known.name or piece.name,
-            arguments=known.arguments + piece.arguments,
-        )
+        choice = self._choices.get(chunk.index)
+        if choice is None:
+            choice = self._choices[chunk.index] = _Pieces()
+        choice.add(chunk)
 
     def text(self, index: int) -> str:
         """Give the text so far of one choice."""
         choice = self._choices.get(index)
-        return "".join(choice["text"]) if choice else ""
+        return "".join(choice.text) if choice else ""
 
     def response(self, **facts: Any) -> CompletionResponse:
         """Give all of it as one answer."""
-        choices = [self._choice(index) for index in sorted(self._choices)] or [Choice()]
+        choices = [self._choices[index].whole(index) for index in sorted(self._choices)]
         return CompletionResponse.from_choices(
-            choices, usage=self._usage, model=self._model, id=self._id, **facts
+            choices or [Choice()], usage=self._usage, model=self._model, id=self._id, **facts
         )
 
-    def _choice(self, index: int) -> Choice:
-        found = self._choices[index]
+
+class _Pieces:
+    """What has come of one choice."""
+
+    def __init__(self) -> None:
+        self.text: list[str] = []
+        self._reasoning: list[str] = []
+        self._refusal: list[str] = []
+        self._logprobs: list[Any] = []
+        self._finish_reason: str | None = None
+        self._calls: dict[int, list[tuple[ToolCall, list[str]]]] = {}
+
+    def add(self, chunk: StreamChunk) -> None:
+        """Take in one chunk."""
+        self.text.append(chunk.text)
+        self._reasoning.append(chunk.reasoning or "")
+        self._refusal.append(chunk.refusal or "")
+        self._finish_reason = chunk.finish_reason or self._finish_reason
+        if chunk.logprobs:
+            self._logprobs.append(chunk.logprobs)
+        for piece in chunk.tool_calls:
+            self._add_call(piece)
+
+    def _add_call(self, piece: ToolCall) -> None:
+        """Join a piece to the last call of its index; another id is another call, whatever its index."""
+        calls = self._calls.setdefault(piece.index, [])
+        if calls:
+            call, arguments = calls[-1]
+            if not (call.id and piece.id and call.id != piece.id):
+                arguments.append(piece.arguments)
+                if (piece.id and not call.id) or (piece.name and not call.name):
+                    named = attrs.evolve(call, id=call.id or piece.id, name=call.name or piece.name)
+                    calls[-1] = named, arguments
+                return
+        calls.append((piece, [piece.arguments]))
+
+    def whole(self, index: int) -> Choice:
+        """Give it as one choice."""
         return Choice(
             index=index,
-            text="".join(found["text"]),
-            finish_reason=found.get("finish_reason"),
-            tool_calls=tuple(found["calls"][place] for place in sorted(found["calls"])),
-            reasoning="".join(found["reasoning"]) or None,
-            refusal="".join(found["refusal"]) or None,
-            logprobs=found.get("logprobs"),
+            text="".join(self.text),
+            finish_reason=self._finish_reason,
+            tool_calls=tuple(
+                attrs.evolve(call, arguments="".join(arguments))
+                for place in sorted(self._calls)
+                for call, arguments in self._calls[place]
+            ),
+            reasoning="".join(self._reasoning) or None,
+            refusal="".join(self._refusal) or None,
+            logprobs=_joined(self._logprobs),
         )
+
+
+def _joined(pieces: list[Any]) -> Any:
+    """Put the log-probabilities of a stream's pieces into the shape that a whole answer has."""
+    if not all(isinstance(piece, Mapping) for piece in pieces):
+        return pieces
+    whole: dict[str, Any] = {}
+    for piece in pieces:
+        for field, value in piece.items():
+            known = whole.get(field)
+            if isinstance(known, list) and isinstance(value, list):
+                known.extend(value)
+            elif value or field not in whole:
+                whole[field] = list(value) if isinstance(value, list) else value
+    return whole or None

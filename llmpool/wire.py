@@ -6,134 +6,78 @@ The facts are those of the vendors' documentation as of November 2026. Nothing h
 
 from __future__ import annotations
 
+import datetime
 import json
-import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from llmpool import errors
-from llmpool.outcomes import LOADING_CODE, class_of_status
+from llmpool.codes import LOADING_CODE, class_of_code, class_of_status
+from llmpool.errors import one_line as one_line
+from llmpool.privacy import LOOKED_AT
+from llmpool.privacy import scrub as scrub
 
-LONGEST_MESSAGE = 300
+Facts = Mapping[str, Any]
 
-_BY_CODE: dict[str, type[errors.ProviderError]] = {
-    **dict.fromkeys(
-        (
-            "context_length_exceeded",
-            "exceed_context_size_error",
-            "context_window_exceeded",
-            "request_too_large",
-        ),
-        errors.ContextLengthExceeded,
-    ),
-    **dict.fromkeys(
-        (
-            "content_filter",
-            "content_policy_violation",
-            "responsibleaipolicyviolation",
-            "moderation_blocked",
-            "content_filtered",
-        ),
-        errors.ContentFiltered,
-    ),
-    **dict.fromkeys(
-        (
-            "insufficient_quota",
-            "credit_balance_exhausted",
-            "organization_spend_limit_exceeded",
-            "project_spend_limit_exceeded",
-            "organization_usage_limit_exceeded",
-            "enforced_spend_limit_reached",
-            "billing_error",
-            "billing_hard_limit_reached",
-            "billing_not_active",
-            "failed_precondition",
-        ),
-        errors.QuotaExhausted,
-    ),
-    **dict.fromkeys(
-        (
-            "invalid_api_key",
-            "api_key_invalid",
-            "authentication_error",
-            "permission_error",
-            "permission_denied",
-            "unauthenticated",
-            "unsupported_country_region_territory",
-        ),
-        errors.AuthenticationFailed,
-    ),
-    **dict.fromkeys(
-        ("rate_limit_exceeded", "rate_limit_error", "slow_down", "resource_exhausted"),
-        errors.RateLimited,
-    ),
-    **dict.fromkeys(
-        ("model_not_found", "deploymentnotfound", "invalid_model", "not_found_error"),
-        errors.InvalidRequest,
-    ),
-    **dict.fromkeys(
-        (
-            "overloaded_error",
-            "server_is_overloaded",
-            "server_error",
-            "internal_error",
-            "internal",
-            "api_error",
-            "unavailable",
-            "deadline_exceeded",
-        ),
-        errors.ServerFault,
-    ),
-}
-
-# (statuses, pattern, class, code): where a vendor says only in prose what others say in a code.
-_BY_PROSE: tuple[tuple[frozenset[int], re.Pattern[str], type[errors.ProviderError], str], ...] = (
+_CONTEXT = "context_length_exceeded"
+_BY_PROSE: tuple[tuple[tuple[int | None, ...], str, type[errors.ProviderError], str], ...] = (
     (
-        frozenset({503}),
-        re.compile(r"loading model|model is loading|currently loading", re.I),
+        (503, None),
+        r"loading model|model is (still |currently )?loading|currently loading",
         errors.ServerFault,
         LOADING_CODE,
     ),
     (
-        frozenset({500, 503}),
-        re.compile(r"server busy|maximum pending requests|overloaded|queue (is )?full", re.I),
+        (500, 503, None),
+        r"server busy|maximum pending requests|overloaded|queue ?(is )?full|capacity exceeded"
+        r"|experiencing high demand",
         errors.ServerFault,
         "overloaded",
     ),
     (
-        frozenset({400, 402, 403, 429}),
-        re.compile(r"credit balance is too low|limit: 0\b", re.I),
+        (400, 402, 403, 429, None),
+        r"credit balance is too low|specified API usage limits|enforced_spend_limit"
+        r"|(reached|exceed\w*) .{0,40}spend(ing)? limit|\blimit: 0(?!\.?\d)",
         errors.QuotaExhausted,
         "insufficient_quota",
     ),
+    # The limit of a minute, asked for at once: no wait helps.
+    ((429,), r"request too large for", errors.ContextLengthExceeded, _CONTEXT),
     (
-        frozenset({400, 413, 422, 500}),
-        re.compile(
-            r"prompt is too long|context (length|window|size)|input token count.*exceeds"
-            r"|input context is too long",
-            re.I,
-        ),
+        (400, 422, None),
+        r"prompt is too long|context (length|window|size)|input is too long"
+        r"|input token count.{0,80}exceeds",
         errors.ContextLengthExceeded,
-        "context_length_exceeded",
+        _CONTEXT,
     ),
+    # Gemini's; a server of one's own that has no memory for a context is none of these.
+    ((500,), r"input context is too long", errors.ContextLengthExceeded, _CONTEXT),
+    ((400,), r"api key (not valid|expired)", errors.AuthenticationFailed, "invalid_api_key"),
+    ((403,), r"moderation|flagged|content policy", errors.ContentFiltered, "content_filter"),
     (
-        frozenset({400}),
-        re.compile(r"api key (not valid|expired)", re.I),
-        errors.AuthenticationFailed,
-        "invalid_api_key",
-    ),
-    (
-        frozenset({403}),
-        re.compile(r"moderation|flagged", re.I),
-        errors.ContentFiltered,
-        "content_filter",
+        (400,),
+        r"^model not exist|\bmodel .{0,80}does not exist|^invalid model\b",
+        errors.InvalidRequest,
+        "model_not_found",
     ),
 )
+"""Statuses, words, class, code: where a vendor says in prose what others say in a code."""
+_PROSE = [
+    (statuses, re.compile(words, re.I), kind, code) for statuses, words, kind, code in _BY_PROSE
+]
+_BROAD = frozenset({"rate_limit_error", "rate_limit_exceeded", "resource_exhausted"})
+"""Codes that stand for several things, which only the prose tells apart."""
+_BAD_REQUEST = frozenset(
+    {"invalid_request_error", "invalid_argument", "invalid_request", "bad_request"}
+)
+"""Types that vendors put on anything under a 4xx; they tell something only where no status does."""
 
-_VAGUE = frozenset({"invalid_request_error", "invalid_argument", "error", "none", "bad_request"})
-"""Types that vendors put on anything; the status tells more."""
+_NAMES = ("code", "type", "error_type", "status", "error", "__type")
+_NUMBERS = ("code", "status", "status_code", "statusCode")
+_WORDS = ("message", "error", "detail", "error_description", "msg", "title")
+_REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id")
 
 
 def read_error(
@@ -155,127 +99,187 @@ def read_error(
         secrets: keys, removed from the message wherever they stand.
         private: texts of the prompt; a longer run of any of them is removed from the message.
     """
+    secrets, private = tuple(secrets), tuple(private)
     found = _decode(body)
-    facts = _error_object(found)
-    inner = _numeric_code(facts)
-    effective = inner if inner is not None and status < 400 else status
-    codes = _codes(facts)
-    said = str(facts.get("message") or found.get("message") or found.get("detail") or "")
-    kind, code = _class_and_code(effective, codes, said, facts)
-    if effective == 403 and kind is errors.AuthenticationFailed and _is_page(body):
-        # A firewall's page says nothing about the key.
-        kind = errors.ServerFault
-    shown = scrub(said, secrets, private)
-    named = f"HTTP {effective}" if effective >= 300 else "an error under HTTP 200"
-    message = ": ".join(
-        part for part in (named, scrub(code or "", secrets, private), shown) if part
-    )
-    request_id = headers.get("x-request-id") or headers.get("request-id")
+    layers = list(_layers(found))
+    meant = _status(status, layers)
+    said = "; ".join(dict.fromkeys(filter(None, map(_words, layers))))[:LOOKED_AT]
+    kind, code = _judge(meant, [name for facts in layers for name in _names(facts)], said, layers)
+    if _is_page(body):
+        said = "an HTML page"
+        if meant == 403:
+            kind = errors.ServerFault  # a firewall's; it says nothing about the key
+    if code is not None and class_of_code(code.lower(), None) is None:
+        code = scrub(code, secrets, private)
+    named = f"HTTP {meant}" if meant is not None else "an error under HTTP 200"
+    request_id = _request_id(headers, found)
     return kind(
-        message,
-        status=effective if effective >= 300 else None,
+        ": ".join(dict.fromkeys(filter(None, (named, code, scrub(said, secrets, private))))),
+        status=meant,
         code=code,
-        retry_after=retry_after(headers, facts, wall_time),
-        request_id=one_line(request_id, 128) if request_id else None,
+        retry_after=retry_after(headers, _details(layers), wall_time),
+        request_id=request_id and scrub(request_id, secrets, private),
         sent="answered",
     )
 
 
-def _class_and_code(
-    status: int, codes: list[str], said: str, facts: Mapping[str, Any]
+def _judge(
+    status: int | None, names: list[str], said: str, layers: list[Facts]
 ) -> tuple[type[errors.ProviderError], str | None]:
-    shown = codes[0] if codes else None
-    if status == 429 and _is_daily(facts):
+    """Give the class that an answer stands for, and the name by which its server calls it."""
+    if status == 429 and _is_daily(layers):
         return errors.QuotaExhausted, "quota_per_day"
-    for statuses, pattern, kind, code in _BY_PROSE:
-        if status in statuses and pattern.search(said) and not _decisive(codes):
-            return kind, code
-    for code in codes:
-        if code in _VAGUE or (code == "failed_precondition" and status != 400):
-            continue
-        if code in _BY_CODE:
-            return _BY_CODE[code], code
-    if status == 404:
-        return errors.InvalidRequest, shown if shown not in (None, *_VAGUE) else "not_found"
-    if status < 400 and "invalid_request_error" in codes:
+    telling = [name for name in names if class_of_code(name.lower(), status)]
+    if all(name.lower() in _BROAD for name in telling):
+        for statuses, words, kind, code in _PROSE:
+            if status in statuses and words.search(said):
+                return kind, code
+    for name in telling:
+        return class_of_code(name.lower(), status) or errors.ProviderError, name
+    shown = names[0] if names else None
+    if status is None and any(name.lower() in _BAD_REQUEST for name in names):
         return errors.InvalidRequest, shown
     return class_of_status(status), shown
 
 
-def _decisive(codes: Iterable[str]) -> bool:
-    """Tell whether a code says more than prose could."""
-    broad = _VAGUE | {"unavailable", "resource_exhausted", "internal", "rate_limit_error"}
-    return any(code in _BY_CODE and code not in broad for code in codes)
+# -- the body -----------------------------------------------------------------------------------
 
 
-def _decode(body: object) -> Mapping[str, Any]:
+def _decode(body: object) -> Facts:
+    """Give what is in a body as a mapping; words that are no JSON are its message."""
     if isinstance(body, (bytes, str)):
+        start = body[:LOOKED_AT]
         try:
             body = json.loads(body)
         except (ValueError, RecursionError):
-            return {}
+            body = start.decode("utf-8", "replace") if isinstance(start, bytes) else start
     if isinstance(body, list) and body:
-        body = body[0]
+        body = body[0]  # Gemini's, through its OpenAI-compatible face
+    if isinstance(body, str):
+        return {} if _is_page(body) else {"message": body.strip()}
     return body if isinstance(body, Mapping) else {}
 
 
-def _error_object(found: Mapping[str, Any]) -> Mapping[str, Any]:
-    error = found.get("error")
-    if isinstance(error, Mapping):
-        return error
-    if isinstance(error, str):
-        return {"message": error, "code": found.get("code"), "type": found.get("type")}
-    return found
+def _layers(found: Facts) -> Iterator[Facts]:
+    """Give the error objects of an answer from the outside in: gateways wrap what they were told."""
+    for _ in range(3):
+        error = found.get("error") or found.get("errors")
+        if isinstance(error, list) and error:
+            error = error[0]
+        facts = error if isinstance(error, Mapping) else found
+        yield facts
+        metadata = facts.get("metadata")
+        raw = metadata.get("raw") if isinstance(metadata, Mapping) else None
+        if isinstance(raw, str):
+            found = _decode(raw)
+        elif (nested := _nested(facts.get("message"))) is not None:
+            found = nested
+        else:
+            return
 
 
-def _numeric_code(facts: Mapping[str, Any]) -> int | None:
-    code = facts.get("code")
-    if isinstance(code, str) and code.isascii() and code.isdigit():
-        code = int(code[:9])
-    if isinstance(code, int) and not isinstance(code, bool) and 400 <= code <= 599:
-        return code
+def _nested(text: object) -> Facts | None:
+    """Give the JSON object that a message turns out to be."""
+    if isinstance(text, str) and text.lstrip()[:1] in ("{", "["):
+        found = _decode(text)
+        return found if found.get("message") != text.strip() else None
     return None
 
 
-def _codes(facts: Mapping[str, Any]) -> list[str]:
-    """Collect the names of the error, the most telling first, in lower case."""
-    inner = facts.get("innererror")
-    details = facts.get("details")
-    named: list[object] = [inner.get("code") if isinstance(inner, Mapping) else None]
-    for detail in details if isinstance(details, list) else ():
-        if isinstance(detail, Mapping):
-            named.append(detail.get("reason"))
-    named += [facts.get("code"), facts.get("type"), facts.get("status")]
+def _status(status: int, layers: list[Facts]) -> int | None:
+    """Give the status that an answer means: its own, or under a 200 the one in its body."""
+    if status >= 300:
+        return status
+    for facts in layers:
+        for field in _NUMBERS:
+            number = facts.get(field)
+            if isinstance(number, str) and re.fullmatch("[45][0-9][0-9]", number):
+                number = int(number)
+            if isinstance(number, int) and 400 <= number <= 599:
+                return number
+    return None
+
+
+def _names(facts: Facts) -> Iterator[str]:
+    """Give the names that an error has, the most telling first."""
+    nested = [facts.get("innererror"), *_details([facts]), facts.get("metadata")]
+    inner = [
+        entry.get(field)
+        for entry in nested
+        if isinstance(entry, Mapping)
+        for field in ("code", "reason", "error_type")
+    ]
+    for name in (*map(facts.get, _NAMES), *inner):
+        if isinstance(name, str) and re.fullmatch(r"(?!\d+$)[\w.:/-]{1,64}", name, re.ASCII):
+            yield name
+
+
+def _words(facts: Facts) -> str:
+    """Give the prose of an error."""
+    for field in _WORDS:
+        said = _prose(facts.get(field), 3)
+        if said and _nested(said) is None:
+            return said
+    return ""
+
+
+def _prose(value: object, depth: int) -> str:
+    """Give the words in a value of any shape; of what FastAPI found wrong, the place and the fact."""
+    if isinstance(value, str):
+        return value[:LOOKED_AT]
+    if depth and isinstance(value, list):
+        return "; ".join(filter(None, (_prose(entry, depth - 1) for entry in value[:5])))
+    if depth and isinstance(value, Mapping):
+        place = value.get("loc")
+        where = ".".join(map(str, place)) if isinstance(place, list) else ""
+        said = next(filter(None, (_prose(value.get(field), depth - 1) for field in _WORDS)), "")
+        return ": ".join(filter(None, (where[:LOOKED_AT], said)))
+    return ""
+
+
+def _details(layers: Iterable[Facts]) -> list[Facts]:
+    """Give the ``details`` of Google's errors."""
+    listed = [facts.get("details") for facts in layers]
     return [
-        one_line(name, 64).lower()
-        for name in named
-        if isinstance(name, str) and name and not name.isdigit()
+        detail
+        for details in listed
+        if isinstance(details, list)
+        for detail in details
+        if isinstance(detail, Mapping)
     ]
 
 
-def _is_daily(facts: Mapping[str, Any]) -> bool:
+def _is_daily(layers: list[Facts]) -> bool:
     """Tell whether a Gemini quota is one that a wait does not cure; its retryDelay lies then."""
-    details = facts.get("details")
-    for detail in details if isinstance(details, list) else ():
-        violations = detail.get("violations") if isinstance(detail, Mapping) else None
-        for violation in violations if isinstance(violations, list) else ():
-            if isinstance(violation, Mapping) and "PerDay" in str(violation.get("quotaId", "")):
-                return True
-    return False
+    found = (detail.get("violations") for detail in _details(layers))
+    return any(
+        isinstance(violation, Mapping) and "PerDay" in str(violation.get("quotaId", ""))
+        for violations in found
+        if isinstance(violations, list)
+        for violation in violations
+    )
 
 
 def _is_page(body: object) -> bool:
-    start = body[:200] if isinstance(body, (bytes, str)) else b""
+    start = body[:200] if isinstance(body, (bytes, str)) else ""
     text = start.decode("latin-1") if isinstance(start, bytes) else start
-    return text.lstrip().lower().startswith(("<!doctype", "<html"))
+    return text.lstrip("\ufeffï»¿ \t\r\n").lower().startswith(("<!doctype", "<html"))
 
+
+def _request_id(headers: Mapping[str, str], found: Facts) -> str | None:
+    given = [headers.get(name) for name in _REQUEST_IDS]
+    given.append(found.get("request_id"))
+    return next((name for name in given if isinstance(name, str) and name), None)
+
+
+# -- delays -------------------------------------------------------------------------------------
 
 _NUMBER = re.compile(r"\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _DURATION = re.compile(r"(\d+\.?\d*)s", re.ASCII)
 
 
 def retry_after(
-    headers: Mapping[str, str], facts: Mapping[str, Any], wall_time: float | None = None
+    headers: Mapping[str, str], details: Iterable[Facts] = (), wall_time: float | None = None
 ) -> float | None:
     """
     Give the seconds a server asks to wait, unclamped; None when it names none that makes sense.
@@ -289,15 +293,12 @@ def retry_after(
             return delay / 1000
     named = headers.get("retry-after")
     delay = _positive(named)
+    if delay is None:
+        delay = _until(named, headers.get("date"), wall_time)
     if delay is not None:
         return delay
-    if named is not None:
-        delay = _until(named, headers.get("date"), wall_time)
-        if delay is not None:
-            return delay
-    details = facts.get("details")
-    for detail in details if isinstance(details, list) else ():
-        asked = detail.get("retryDelay") if isinstance(detail, Mapping) else None
+    for detail in details:
+        asked = detail.get("retryDelay")
         match = _DURATION.fullmatch(asked) if isinstance(asked, str) else None
         if match:
             return _positive(match[1])
@@ -307,65 +308,23 @@ def retry_after(
 def _positive(text: str | None) -> float | None:
     if text is None or not _NUMBER.fullmatch(text.strip()):
         return None
-    number = float(text)
-    return number if math.isfinite(number) and number > 0 else None
+    return errors.real_delay(float(text))
 
 
-def _until(date: str, base: str | None, wall_time: float | None) -> float | None:
+def _until(date: str | None, base: str | None, wall_time: float | None) -> float | None:
     start = _posix(base)
     start = wall_time if start is None else start
     end = _posix(date)
-    if start is None or end is None or end <= start:
-        return None
-    return end - start
+    return None if start is None or end is None else errors.real_delay(end - start)
 
 
 def _posix(date: str | None) -> float | None:
-    if date is None or not date.isascii():
+    if date is None or len(date) > 64 or not date.isascii():
         return None
     try:
-        return parsedate_to_datetime(date).timestamp()
+        moment = parsedate_to_datetime(date)
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
-
-
-def one_line(text: str, most: int = LONGEST_MESSAGE) -> str:
-    """Make a server's text fit for a log: printable, one line, bounded."""
-    kept = "".join(sign if sign.isprintable() else " " for sign in text[: most * 2])
-    kept = " ".join(kept.split())
-    return kept if len(kept) <= most else kept[: most - 1] + "…"
-
-
-RUN = 12
-"""A run of a prompt this long, found in a server's message, is an echo and no coincidence."""
-
-
-def scrub(text: str, secrets: Iterable[str], private: Iterable[str]) -> str:
-    """Take keys and echoes of the prompt out of a server's text, and make it one bounded line."""
-    text = text[: LONGEST_MESSAGE * 4]
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "[key]")
-    text = re.sub(r"sk-[\w*.-]{2,}", "[key]", text)
-    for prompt in private:
-        text = _without_runs(text, prompt)
-    return one_line(text)
-
-
-def _without_runs(text: str, prompt: str) -> str:
-    """Replace the whole of a prompt, and every run of :data:`RUN` characters of it."""
-    for spelled in {prompt, json.dumps(prompt)[1:-1]}:
-        whole = spelled.strip()
-        if 3 <= len(whole) < RUN:
-            text = re.sub(rf"(?<!\w){re.escape(whole)}(?!\w)", "[prompt]", text)
-        start = 0
-        while len(whole) >= RUN and start + RUN <= len(text):
-            if text[start : start + RUN] not in whole:
-                start += 1
-                continue
-            end = start + RUN
-            while end < len(text) and text[start : end + 1] in whole:
-                end += 1
-            text = f"{text[:start]}[prompt]{text[end:]}"
-            start += len("[prompt]")
-    return text
+    if moment.tzinfo is None:  # HTTP knows no other zone
+        moment = moment.replace(tzinfo=datetime.timezone.utc)
+    return moment.timestamp()

@@ -12,15 +12,22 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parents[1] / "llmpool"
 
 ROWS = (
-    ("contrib", "testing", "cli", "__main__"),
+    ("contrib", "testing", "commands", "cli", "__main__"),
     ("__init__",),
     ("pool",),
-    ("announcer",),
+    ("announcer", "asking"),
     ("checker",),
-    ("calls", "batch", "leases", "streams", "retries", "checks", "providers"),
-    ("ledger", "entries", "strategies"),
+    ("examiner",),
+    ("metronome", "schedule"),
+    ("batch", "calls", "checks", "leases", "providers", "retries", "streams"),
+    ("ledger",),
+    ("booking",),
+    ("claims", "roster"),
+    ("entries", "strategies", "affinity"),
     ("health", "status", "latency"),
-    ("outcomes", "wire"),
+    ("wire",),
+    ("outcomes",),
+    ("_hosts", "codes", "privacy"),
     ("errors", "messages", "config"),
     ("_validators", "_threads", "clock"),
 )

@@ -95,10 +95,14 @@ class WireAdapter(HTTPAdapter):
 
     def renew(self) -> None:
         """Drop the connections of a parent process, in the child of a fork."""
-        # Another thread of the child may be doing the same: take only what is the parent's.
-        inherited = self._connections
-        self._connections = inherited.heir()
+        self._replace(self._connections)
+
+    def _replace(self, inherited: Connections) -> Connections:
+        # Named by the caller, since another thread of the child may be doing the same: what
+        # that one has put there by now is in use.
+        heir = self._connections = inherited.heir()
         inherited.disown()
+        return heir
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -126,9 +130,11 @@ class WireAdapter(HTTPAdapter):
 
     def urlopen(self, *, url: WireRequest, **_: Any) -> Answer:
         """Send the request."""
-        if self._connections.pid != os.getpid():
-            self.renew()  # by process id, for under uWSGI no fork hook fires
-        return self._connections.exchange(url.wire, url.deadline, url.once)
+        connections = self._connections
+        if connections.pid != os.getpid():
+            # By process id, for under uWSGI no fork hook fires.
+            connections = self._replace(connections)
+        return connections.exchange(url.wire, url.deadline, url.once)
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> Any:
         """Give an answer as it is; what a test double answers is made a response as usual."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -10,6 +11,7 @@ from llmpool._validators import refuse
 
 Key = str | Callable[[], str] | None
 
+REMEMBERED = 4
 _WANTED = "a key, 'env:NAME', a function that gives a key, or None for a server without keys"
 
 
@@ -18,19 +20,20 @@ class Secret:
     A key that no ``repr``, pickle or JSON shows.
 
     A text that begins with ``env:`` names a variable of the environment, which is read once, here. A
-    function is asked at each use, so that it can rotate keys; what it gave is remembered for as long as
-    it serves to keep the key out of messages.
+    function is asked at each use, so that it can rotate keys; the last few that it gave are remembered,
+    to keep them out of messages.
 
     Raises:
         ValueError: it is empty, or the variable is not set.
         TypeError: it is none of these.
     """
 
-    __slots__ = ("_ask", "_last")
+    __slots__ = ("_ask", "_recent")
 
     def __init__(self, given: Key, field: str = "api_key") -> None:
         self._ask: Callable[[], str] | None = None
-        self._last: str | None = None
+        # The one in use is the last. Its appends and its copies may come from any thread.
+        self._recent: deque[str] = deque(maxlen=REMEMBERED)
         if given is None:
             return
         if callable(given):
@@ -46,7 +49,7 @@ class Secret:
                     f"{field}: wanted a key, got nothing from the environment variable {name}"
                 )
             given = found
-        self._last = _checked(given.strip(), field)
+        self._recent.append(_checked(given.strip(), field))
 
     @property
     def renewable(self) -> bool:
@@ -61,21 +64,23 @@ class Secret:
             TypeError: the user's function gave no text.
         """
         if self._ask is None:
-            return self._last
+            return self._recent[-1] if self._recent else None
         given = self._ask()
         if not isinstance(given, str):
             raise TypeError(
                 f"api_key: wanted a str from its function, got a {type(given).__name__}"
             )
-        self._last = _checked(given.strip(), "api_key")
-        return self._last
+        key = _checked(given.strip(), "api_key")
+        if key not in self.known():
+            self._recent.append(key)
+        return key
 
     def known(self) -> tuple[str, ...]:
-        """Give the key in use, so that it can be taken out of a message."""
-        return () if self._last is None else (self._last,)
+        """Give the keys that have been in use of late, so that they can be taken out of a message."""
+        return tuple(self._recent.copy())
 
     def __repr__(self) -> str:
-        return "Secret(…)" if self._last is not None or self._ask is not None else "Secret(None)"
+        return "Secret(…)" if self._recent or self._ask is not None else "Secret(None)"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a key is not pickled; build the provider in each process")

@@ -1,12 +1,12 @@
-"""The shapes of the OpenAI format, from decoded JSON to our values; what has no name here stays in ``raw``."""
+"""The shapes of the OpenAI format, from decoded JSON to our values; ``raw`` keeps all of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from llmpool import errors
 from llmpool.messages import Choice, CompletionResponse, EmbeddingResponse, ToolCall, Usage
+from llmpool.providers import _translate
 
 
 def read_completion(answer: Mapping[str, Any]) -> CompletionResponse:
@@ -18,7 +18,7 @@ def read_completion(answer: Mapping[str, Any]) -> CompletionResponse:
     """
     given = answer.get("choices")
     if not isinstance(given, list) or not given:
-        raise errors.MalformedResponse("an answer without choices")
+        raise _translate.no_answer("an answer without choices")
     choices = [_choice(raw, index) for index, raw in enumerate(given)]
     return CompletionResponse.from_choices(
         choices,
@@ -29,10 +29,23 @@ def read_completion(answer: Mapping[str, Any]) -> CompletionResponse:
     )
 
 
+def failure_in(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Give the error that gateways put into a choice when what stands behind them fails halfway."""
+    choices = answer.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(first, Mapping):
+        return None
+    if first.get("error"):
+        return {"error": first["error"]}
+    if first.get("finish_reason") == "error":
+        return {"error": {"message": "the answer's finish reason is an error"}}
+    return None
+
+
 def _choice(raw: object, index: int) -> Choice:
     message = raw.get("message") if isinstance(raw, Mapping) else None
     if not isinstance(raw, Mapping) or not isinstance(message, Mapping):
-        raise errors.MalformedResponse("a choice without a message")
+        raise _translate.no_answer("a choice without a message")
     calls = message.get("tool_calls")
     place = raw.get("index")
     return Choice(
@@ -98,17 +111,18 @@ def read_embedding(answer: Mapping[str, Any]) -> EmbeddingResponse:
     """
     data = answer.get("data")
     if not isinstance(data, list) or not all(isinstance(entry, Mapping) for entry in data):
-        raise errors.MalformedResponse("an answer without vectors")
-    ordered = sorted(
-        enumerate(data),
-        key=lambda place: place[1]["index"] if isinstance(place[1].get("index"), int) else place[0],
-    )
+        raise _translate.no_answer("an answer without vectors")
+    places = [entry.get("index") for entry in data]
+    if sorted(place for place in places if isinstance(place, int)) == list(range(len(data))):
+        data = [data[places.index(place)] for place in range(len(data))]
+    elif any(place is not None for place in places):
+        raise _translate.no_answer("an answer whose vectors have no order")
     try:
-        vectors = tuple(tuple(float(x) for x in entry["embedding"]) for _, entry in ordered)
+        vectors = tuple(tuple(float(x) for x in entry["embedding"]) for entry in data)
     except (KeyError, TypeError, ValueError):
         vectors = ()
-    if not vectors:
-        raise errors.MalformedResponse("an answer without vectors of numbers")
+    if not vectors or not all(vectors):
+        raise _translate.no_answer("an answer without vectors of numbers")
     return EmbeddingResponse(
         vectors,
         usage=read_usage(answer.get("usage")),

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llmpool import errors, wire
+from llmpool import errors
 from llmpool.messages import StreamChunk
 from llmpool.providers import _openai_shapes as shapes
 from llmpool.providers import _translate
-from llmpool.providers._http import OpenReply, Reply, WireFailure
+from llmpool.providers._http import OpenReply, WireFailure
+from llmpool.providers._private import Private
 from llmpool.providers._sse import SseEvent, SseParser
 
-MOST_ERROR_BYTES = 1 << 20
+MOST_BYTES = 512 * 1024 * 1024
+"""Of one stream; a long answer with twenty log-probabilities a token has half of it."""
 
 
 class OpenAIStream(Iterator[StreamChunk]):
@@ -27,19 +28,18 @@ class OpenAIStream(Iterator[StreamChunk]):
         ProviderError: while iterating; of the class that tells what went wrong.
     """
 
-    def __init__(
-        self, reply: OpenReply, secrets: tuple[str, ...], private: tuple[str, ...]
-    ) -> None:
+    def __init__(self, reply: OpenReply, private: Private) -> None:
         self._reply = reply
-        self._secrets = secrets
         self._private = private
         self._parser = SseParser()
         self._ready: deque[StreamChunk] = deque()
+        self._trouble: errors.ProviderError | None = None  # comes after what is ready
         self._done = False
-        self._finished = False
+        self._size = 0
+        self._begun: set[int] = set()  # choices
+        self._ended: set[int] = set()
         content_type = reply.headers.get("content-type", "").lower()
         self._is_stream = "json" not in content_type and "html" not in content_type
-        self._content_type = content_type
 
     def limit(self, seconds: float) -> None:
         """Demand the next chunk within *seconds*."""
@@ -47,6 +47,8 @@ class OpenAIStream(Iterator[StreamChunk]):
 
     def __next__(self) -> StreamChunk:
         while not self._ready:
+            if self._trouble is not None:
+                raise self._trouble
             if self._done:
                 raise StopIteration
             self._fill()
@@ -57,14 +59,20 @@ class OpenAIStream(Iterator[StreamChunk]):
             self._take_whole()
             return
         data = _translate.plainly(self._reply.read1)
+        self._size += len(data)
         try:
             events = self._parser.feed(data) if data else self._parser.finish()
         except ValueError:
             events = None
-        if events is None:
-            raise errors.MalformedResponse("an event of the stream is too large")
+        if events is None or self._size > MOST_BYTES:
+            raise _translate.no_answer("the stream, or an event of it, is too large")
         for event in events:
-            self._take(event)
+            try:
+                self._take(event)
+            except errors.ProviderError as error:
+                # What came before it in the same read is delivered first.
+                self._trouble = error
+                return
             if self._done:
                 self._drain()
                 return
@@ -73,15 +81,14 @@ class OpenAIStream(Iterator[StreamChunk]):
 
     def _end(self) -> None:
         self._done = True
-        if not self._finished:
-            raise errors.StreamInterrupted("the stream ended without its end mark")
+        if not self._ended or not self._begun <= self._ended:
+            raise errors.StreamInterrupted("the stream ended without its end mark", sent="answered")
 
     def _drain(self) -> None:
         """Read the end of the body, if it is there, so that the connection can serve again."""
         self._reply.deadline.move(0.05)
         try:
-            while self._reply.read1():
-                pass
+            deque(iter(self._reply.read1, b""), maxlen=0)
         except WireFailure:
             pass  # no connection is worth waiting for
         self._reply.close()
@@ -90,21 +97,14 @@ class OpenAIStream(Iterator[StreamChunk]):
         if event.data.strip() == "[DONE]":
             self._done = True
             return
-        try:
-            payload = json.loads(event.data)
-        except (ValueError, RecursionError):
-            payload = None
+        payload = _translate.decode(event.data)
         if not isinstance(payload, Mapping):
-            raise errors.MalformedResponse("an event of the stream is no JSON object")
-        if event.event == "error" or payload.get("error"):
-            raise wire.read_error(
-                200,
-                {},
-                payload,
-                wall_time=_translate.now(),
-                secrets=self._secrets,
-                private=self._private,
-            )
+            raise _translate.no_answer("an event of the stream is no JSON object")
+        failed = payload if payload.get("error") else shapes.failure_in(payload)
+        if failed is None and event.event == "error":
+            failed = payload
+        if failed is not None:
+            raise _translate.answer_error(200, {}, failed, self._private)
         self._ready.extend(self._chunks(payload))
 
     def _chunks(self, payload: Mapping[str, Any]) -> Iterator[StreamChunk]:
@@ -120,12 +120,13 @@ class OpenAIStream(Iterator[StreamChunk]):
             return
         for place, choice in enumerate(choices):
             if not isinstance(choice, Mapping):
-                raise errors.MalformedResponse("a choice in the stream is no JSON object")
+                raise _translate.no_answer("a choice in the stream is no JSON object")
             delta = choice.get("delta")
             delta = delta if isinstance(delta, Mapping) else {}
             index = choice.get("index")
+            index = index if isinstance(index, int) else place
             reason = shapes.text_or_none(choice.get("finish_reason"))
-            self._finished = self._finished or reason is not None
+            (self._begun if reason is None else self._ended).add(index)
             yield StreamChunk(
                 shapes.read_text(delta.get("content")),
                 finish_reason=reason,
@@ -134,7 +135,7 @@ class OpenAIStream(Iterator[StreamChunk]):
                 refusal=shapes.text_or_none(delta.get("refusal")),
                 audio=delta.get("audio"),
                 role=shapes.text_or_none(delta.get("role")),
-                index=index if isinstance(index, int) else place,
+                index=index,
                 logprobs=choice.get("logprobs"),
                 usage=usage,
                 **facts,
@@ -143,17 +144,12 @@ class OpenAIStream(Iterator[StreamChunk]):
 
     def _take_whole(self) -> None:
         """Read an answer that is no stream: an error, a page, or all of it at once."""
-        reply = _translate.plainly(lambda: read_whole(self._reply))
+        reply = _translate.plainly(lambda: _translate.read_whole(self._reply))
         self._done = True
-        try:
-            decoded = json.loads(reply.body)
-        except (ValueError, RecursionError):
-            decoded = None
-        if decoded is None:
-            raise _translate.said_no_json(reply.body, self._content_type)
-        answer = _translate.as_mapping(decoded)
-        if answer.get("error"):
-            raise _translate.answer_error(reply, self._secrets, self._private)
+        answer = _translate.read_object(reply, self._private)
+        failed = shapes.failure_in(answer)
+        if failed is not None:
+            raise _translate.answer_error(200, {}, failed, self._private)
         response = shapes.read_completion(answer)
         for choice in response.choices:
             self._ready.append(
@@ -173,25 +169,8 @@ class OpenAIStream(Iterator[StreamChunk]):
             )
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connection, and of what has been read and not been asked for."""
         self._done = True
+        self._ready.clear()
+        self._trouble = None
         self._reply.close()
-
-
-def read_whole(reply: OpenReply) -> Reply:
-    """
-    Read the rest of an opened answer, bounded.
-
-    Raises:
-        WireFailure: it broke off.
-    """
-    pieces = []
-    size = 0
-    while size < MOST_ERROR_BYTES:
-        piece = reply.read1()
-        if not piece:
-            break
-        pieces.append(piece)
-        size += len(piece)
-    reply.close()
-    return Reply(reply.status, reply.headers, b"".join(pieces))

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from llmpool import errors, wire
 from llmpool.providers._failure import WireFailure
-from llmpool.providers._http import Reply
+from llmpool.providers._http import MOST_BYTES, Deadline, OpenReply, Reply
+from llmpool.providers._private import Private
 
 _T = TypeVar("_T")
 
-_CODES = {"dns": "dns", "local": "network"}
+MOST_ERROR_BYTES = 1 << 20
+ERROR_PATIENCE = 2.0
+"""Seconds for the body of an error, whose status has come and tells the most."""
+
+_CODES = {"dns": "dns", "local": "network", "tls": "tls"}
 _CONNECTION = frozenset(
     {"refused", "dns", "tls", "connect-timeout", "reset", "cut", "local", "proxy"}
 )
@@ -34,31 +40,73 @@ def plainly(ask: Callable[[], _T]) -> _T:
 
 def failure(error: WireFailure) -> errors.ProviderError:
     """Give the pool's error for a request that brought no answer."""
-    if error.kind == "timeout" or (error.kind == "connect-timeout" and error.expired):
-        return errors.DeadlineExceeded(error.message, sent=error.sent)
+    code = _code(error)
+    if error.kind == "timeout" or error.expired:
+        return errors.DeadlineExceeded(error.message, code=code, sent=error.sent)
     if error.kind == "redirect":
         return errors.ServerFault(
             f"unexpected redirect: {error.message}", status=error.status, sent="answered"
         )
     if error.kind in _CONNECTION:
-        code = "descriptors" if "open files" in error.message else _CODES.get(error.kind)
         return errors.ConnectionFailed(
             error.message, code=code, status=error.status, sent=error.sent
         )
     return errors.MalformedResponse(error.message, sent=error.sent)
 
 
+def _code(error: WireFailure) -> str | None:
+    if error.kind == "local" and "open files" in error.message:
+        return "descriptors"
+    if error.kind == "tls" and "handshake" in error.message:
+        return None  # unlike a certificate it may be another with the next connection
+    return _CODES.get(error.kind)
+
+
+def is_good(status: int) -> bool:
+    """Tell whether a status is one of success."""
+    return 200 <= status <= 299
+
+
+def read_whole(reply: OpenReply) -> Reply:
+    """
+    Read the rest of an answer, bounded; of an error as much as comes soon.
+
+    An error whose body is giant, drips or breaks off still has a status, which tells the most.
+
+    Raises:
+        WireFailure: the body of a good answer broke off, or is too large.
+    """
+    good = is_good(reply.status)
+    most = MOST_BYTES if good else MOST_ERROR_BYTES
+    if not good:
+        reply.deadline = Deadline.after(min(reply.deadline.remaining(), ERROR_PATIENCE))
+    pieces = []
+    size = 0
+    try:
+        while size <= most and (piece := reply.read1()):
+            pieces.append(piece)
+            size += len(piece)
+    except WireFailure:
+        if good:
+            raise
+    finally:
+        reply.close()
+    if good and size > most:
+        raise WireFailure("too-large", "answered", f"the answer is larger than {most} bytes")
+    return Reply(reply.status, reply.headers, b"".join(pieces))
+
+
 def answer_error(
-    reply: Reply, secrets: tuple[str, ...], private: tuple[str, ...]
+    status: int, headers: Mapping[str, str], body: object, private: Private
 ) -> errors.ProviderError:
-    """Give the pool's error for an answer that is one."""
+    """Give the pool's error for an answer, or an event of a stream, that is one."""
     return wire.read_error(
-        reply.status,
-        lower(reply.headers),
-        reply.body,
-        wall_time=now(),
-        secrets=secrets,
-        private=private,
+        status,
+        lower(headers),
+        body,
+        wall_time=datetime.datetime.now(datetime.timezone.utc).timestamp(),
+        secrets=private.secrets(),
+        private=private.texts(),
     )
 
 
@@ -67,22 +115,42 @@ def lower(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def now() -> float:
-    """Give POSIX seconds, for servers that name a date and not their own."""
-    return datetime.datetime.now(datetime.timezone.utc).timestamp()
+def read_object(reply: Reply, private: Private) -> Mapping[str, Any]:
+    """
+    Give the JSON object that a good answer is.
 
-
-def said_no_json(body: bytes, content_type: str) -> errors.MalformedResponse:
-    """Tell what came in the place of JSON, without showing it."""
-    if not body.strip():
-        return errors.MalformedResponse("an empty answer under HTTP 200")
-    kind = "HTML" if body.lstrip()[:1] == b"<" else "no JSON"
-    named = wire.one_line(content_type, 60) or "no content type"
-    return errors.MalformedResponse(f"{kind} under HTTP 200 ({named})")
-
-
-def as_mapping(decoded: Any) -> Mapping[str, Any]:
-    """Demand a JSON object."""
+    Raises:
+        ProviderError: it is none, or an error.
+    """
+    decoded = decode(reply.body)
+    if decoded is None:
+        raise said_no_json(reply, private)
     if not isinstance(decoded, Mapping):
-        raise errors.MalformedResponse(f"a JSON {type(decoded).__name__} and no object")
+        raise no_answer(f"a JSON {type(decoded).__name__} and no object")
+    if decoded.get("error"):
+        raise answer_error(reply.status, reply.headers, decoded, private)
     return decoded
+
+
+def decode(text: str | bytes) -> Any:
+    """Give what JSON says; None where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def no_answer(reason: str) -> errors.MalformedResponse:
+    """Give the error for an answer that came and is none."""
+    return errors.MalformedResponse(reason, sent="answered")
+
+
+def said_no_json(reply: Reply, private: Private) -> errors.MalformedResponse:
+    """Tell what came in the place of JSON, without showing it."""
+    start = reply.body.lstrip()[:1]
+    if not start:
+        return no_answer("an empty answer under HTTP 200")
+    kind = "HTML" if start == b"<" else "no JSON"
+    said = reply.headers.get("content-type", "")[:60]
+    named = wire.scrub(said, private.secrets(), private.texts()) or "no content type"
+    return no_answer(f"{kind} under HTTP 200 ({named})")

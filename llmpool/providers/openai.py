@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -11,9 +10,14 @@ from llmpool import _validators as valid
 from llmpool.messages import CompletionRequest, CompletionResponse, EmbeddingResponse
 from llmpool.providers import _openai_shapes as shapes
 from llmpool.providers import _translate
-from llmpool.providers._http import Deadline, HttpClient, OpenReply, Reply
+from llmpool.providers._http import Deadline, HttpClient, OpenReply
 from llmpool.providers._keys import Key, Secret
-from llmpool.providers._openai_stream import OpenAIStream, read_whole
+from llmpool.providers._openai_stream import OpenAIStream
+from llmpool.providers._private import Private, keys_in, texts_in
+from llmpool.providers._unpack import ACCEPTED
+
+_PACKED = {"Accept-Encoding": ACCEPTED}
+_PLAIN = {"Accept-Encoding": "identity"}
 
 
 class OpenAIProvider:
@@ -67,6 +71,8 @@ class OpenAIProvider:
             verify=verify,
             connect_timeout=connect_timeout,
         )
+        known, further = self._key.known, keys_in(headers, base_url)
+        self._secrets = lambda: (*known(), *further)
 
     def complete(self, request: CompletionRequest, timeout: float) -> CompletionResponse:
         """
@@ -74,10 +80,16 @@ class OpenAIProvider:
 
         Raises:
             ProviderError: of the class that tells what went wrong.
+            ValueError: a streamed answer is asked for, for which there is another method.
         """
-        private = request.texts()
-        reply = self._send("POST", "/chat/completions", self._body(request), timeout, private)
-        return shapes.read_completion(self._object(reply, private))
+        body = self._body(request)
+        if body.get("stream"):
+            valid.refuse("stream", "stream() for an answer as it comes", body["stream"])
+        answer = self._ask("/chat/completions", body, timeout)
+        failed = shapes.failure_in(answer)
+        if failed is not None:
+            raise _translate.answer_error(200, {}, failed, self._private(body))
+        return shapes.read_completion(answer)
 
     def stream(self, request: CompletionRequest, timeout: float) -> OpenAIStream:
         """
@@ -86,12 +98,12 @@ class OpenAIProvider:
         Raises:
             ProviderError: of the class that tells what went wrong.
         """
-        private = request.texts()
         body = {"stream_options": {"include_usage": True}, **self._body(request), "stream": True}
         if body["stream_options"] is None:
             del body["stream_options"]
-        reply = self._open("/chat/completions", body, timeout, private)
-        return OpenAIStream(reply, self._key.known(), private)
+        private = self._private(body)
+        reply = self._open("POST", "/chat/completions", body, timeout, private, _PLAIN)
+        return OpenAIStream(reply, private)
 
     def embed(self, texts: Sequence[str], model: str | None, timeout: float) -> EmbeddingResponse:
         """
@@ -104,10 +116,7 @@ class OpenAIProvider:
         named = model or self.model
         if named is not None:
             body["model"] = named
-        private = tuple(texts)
-        return shapes.read_embedding(
-            self._object(self._send("POST", "/embeddings", body, timeout, private), private)
-        )
+        return shapes.read_embedding(self._ask("/embeddings", body, timeout))
 
     def ping(self, timeout: float) -> None:
         """
@@ -116,7 +125,8 @@ class OpenAIProvider:
         Raises:
             ProviderError: of the class that tells what went wrong.
         """
-        self._send("GET", self._ping_path, None, timeout, ())
+        reply = self._open("GET", self._ping_path, None, timeout, self._private({}), _PACKED)
+        _translate.plainly(lambda: _translate.read_whole(reply))
 
     def close(self) -> None:
         """Close the idle connections."""
@@ -146,55 +156,38 @@ class OpenAIProvider:
         body.update(request.extra)
         return body
 
-    def _send(
+    def _private(self, body: Mapping[str, Any]) -> Private:
+        return Private(self._secrets, functools.partial(texts_in, body))
+
+    def _ask(self, path: str, body: Mapping[str, Any], timeout: float) -> Mapping[str, Any]:
+        """Send *body* and give the object that is answered."""
+        private = self._private(body)
+        reply = self._open("POST", path, body, timeout, private, _PACKED)
+        whole = _translate.plainly(lambda: _translate.read_whole(reply))
+        return _translate.read_object(whole, private)
+
+    def _open(
         self,
         method: str,
         path: str,
         body: Mapping[str, Any] | None,
         timeout: float,
-        private: tuple[str, ...],
-    ) -> Reply:
-        deadline = Deadline.after(timeout)
-        renewals = 1 if self._key.renewable else 0
-        while True:
-            reply = _translate.plainly(
-                lambda: self._http.send(method, path, json=body, deadline=deadline)
-            )
-            if reply.status == 401 and renewals:
-                renewals -= 1
-                continue
-            if not 200 <= reply.status <= 299:
-                raise _translate.answer_error(reply, self._key.known(), private)
-            return reply
-
-    def _open(
-        self, path: str, body: Mapping[str, Any], timeout: float, private: tuple[str, ...]
+        private: Private,
+        headers: Mapping[str, str],
     ) -> OpenReply:
+        """Send a request, twice if a function may give a better key; give a good answer's head."""
         deadline = Deadline.after(timeout)
         renewals = 1 if self._key.renewable else 0
         while True:
             reply = _translate.plainly(
-                lambda: self._http.open("POST", path, json=body, deadline=deadline)
+                lambda: self._http.open(method, path, json=body, headers=headers, deadline=deadline)
             )
-            if 200 <= reply.status <= 299:
+            if _translate.is_good(reply.status):
                 return reply
-            whole = _translate.plainly(functools.partial(read_whole, reply))
-            if reply.status == 401 and renewals:
-                renewals -= 1
-                continue
-            raise _translate.answer_error(whole, self._key.known(), private)
-
-    def _object(self, reply: Reply, private: tuple[str, ...]) -> Mapping[str, Any]:
-        try:
-            decoded = json.loads(reply.body)
-        except (ValueError, RecursionError):
-            decoded = None
-        if decoded is None:
-            raise _translate.said_no_json(reply.body, reply.headers.get("content-type", ""))
-        answer = _translate.as_mapping(decoded)
-        if answer.get("error"):
-            raise _translate.answer_error(reply, self._key.known(), private)
-        return answer
+            whole = _translate.plainly(functools.partial(_translate.read_whole, reply))
+            if reply.status != 401 or not renewals:
+                raise _translate.answer_error(whole.status, whole.headers, whole.body, private)
+            renewals -= 1
 
     def __repr__(self) -> str:
         return f"OpenAIProvider({self._http!r}, model={self.model!r})"

@@ -1,0 +1,114 @@
+"""A checker's thread, and the handle that stops it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from typing import TYPE_CHECKING
+
+from llmpool import _validators as valid
+from llmpool._threads import daemon, join_all
+
+if TYPE_CHECKING:
+    from llmpool.checker import HealthChecker
+    from llmpool.pool import ProviderPool
+
+_log = logging.getLogger("llmpool.checker")
+
+
+class HealthCheckerHandle:
+    """
+    What stops a checker's thread.
+
+    ``stopped`` is the one event on which the thread sleeps. As a context manager it stops and joins.
+    """
+
+    def __init__(
+        self, stopped: threading.Event | None = None, thread: threading.Thread | None = None
+    ) -> None:
+        self.stopped = threading.Event() if stopped is None else stopped
+        self._thread = thread
+
+    def stop(self) -> None:
+        """Tell the thread to end; from any thread, a check included, as often as you like."""
+        self.stopped.set()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """
+        Wait for the thread's end at most *timeout* seconds; tell whether it has ended.
+
+        From the checker's own thread, where a listener may run, it returns at once.
+        """
+        valid.as_seconds("timeout", timeout, zero=True, none=True)
+        thread = self._thread
+        return thread is None or not join_all([thread], timeout)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
+    def __enter__(self) -> HealthCheckerHandle:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self.join(1.0)
+
+    def __repr__(self) -> str:
+        stopping = "stopping" if self.alive else "stopped"
+        running = "running" if self.alive else "at rest"
+        return f"<HealthCheckerHandle, {stopping if self.stopped.is_set() else running}>"
+
+    def _renew(self) -> None:
+        """Be the handle of a thread to come, in a forked child."""
+        # The parent's thread may have been inside the old event's lock.
+        stopped = threading.Event()
+        if self.stopped.is_set():
+            stopped.set()
+        self.stopped = stopped
+        self._thread = None
+
+
+def metronome(
+    checker: HealthChecker, pool: ProviderPool, stopped: threading.Event
+) -> threading.Thread:
+    """Make a checker's thread, which wakes and ends when the checker or its pool is forgotten."""
+
+    def wake(_: object) -> None:
+        # Runs wherever a reference is dropped: on the metronome's own thread it might find the lock
+        # of the event held by what it interrupts, and there it has nothing to wake.
+        if not stopped.is_set() and threading.get_ident() != thread.ident:
+            stopped.set()
+
+    refs = weakref.ref(checker, wake), weakref.ref(pool, wake)
+    thread = daemon(f"llmpool-checker-{pool.name}", _run, *refs, stopped)
+    return thread
+
+
+def _run(
+    checker_ref: weakref.ref[HealthChecker],
+    pool_ref: weakref.ref[ProviderPool],
+    stopped: threading.Event,
+) -> None:
+    """Tick until stopped, or until nobody holds the checker or its pool any more."""
+    nap = 0.0
+    while not stopped.wait(nap if checker_ref() is not None else 0.0):
+        checker = checker_ref()
+        if checker is None or pool_ref() is None:
+            return
+        try:
+            nap = checker.tick()
+        except Exception:  # noqa: BLE001 - the metronome's top
+            # Whatever is wrong with one pass, the next one comes.
+            _log.exception("the pass of a checker failed")
+            nap = 1.0
+        except BaseException as error:  # noqa: BLE001 - the metronome's top
+            checker.died(error)
+            return
+        del checker
+    checker = checker_ref()
+    if checker is not None:
+        checker.rest()

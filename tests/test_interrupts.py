@@ -1,0 +1,469 @@
+"""Ctrl-C and signal handlers at every bytecode of a call: no place taken, no lock held after it."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from stand import Caller, Stand, deployment, end
+
+import llmpool
+from llmpool import errors
+from llmpool.calls import Call, Conduct
+from llmpool.claims import Claim
+from llmpool.health import Limits
+
+PACKAGE = Path(llmpool.__file__).parent
+FILES = {
+    str(PACKAGE / f"{name}.py")
+    for name in (
+        "ledger",
+        "roster",
+        "booking",
+        "claims",
+        "entries",
+        "health",
+        "latency",
+        "strategies",
+        "calls",
+        "retries",
+    )
+}
+"""Where the interrupts fall."""
+
+MOST = 20_000
+"""Opcodes of the longest of the actions below, and more."""
+
+
+class Intruder:
+    """Does something at the n-th opcode that the thread runs in FILES, as a signal handler would."""
+
+    def __init__(self, at: int, act: Callable[[], None]) -> None:
+        self._left = at
+        self._act = act
+        self.came = False
+
+    def during(self, action: Callable[[], object]) -> None:
+        """Run *action*; a KeyboardInterrupt ends it, and is taken in here."""
+        before = sys.gettrace()
+        sys.settrace(self._enter)
+        try:
+            action()
+        except KeyboardInterrupt:
+            assert self.came
+        finally:
+            sys.settrace(before)
+
+    def _enter(self, frame: FrameType, event: str, arg: Any) -> Any:
+        code = frame.f_code
+        # What a finaliser raises goes nowhere: the interpreter prints it, and the interrupt is lost.
+        if self.came or code.co_filename not in FILES or code.co_name == "__del__":
+            return None
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        return self._step
+
+    def _step(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if event == "opcode" and not self.came:
+            self._left -= 1
+            if self._left < 0:
+                self.came = True
+                self._act()
+        return self._step
+
+
+def interrupt() -> None:
+    """Be Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def at_each_opcode(scene: Callable[[Callable[[Any], None]], None], *, stride: int = 1) -> None:
+    """Play *scene* again and again, with an intruder *stride* opcodes later each time, till none."""
+    for at in range(0, MOST, stride):
+        intruders: list[Intruder] = []
+
+        def during(action: Any, act: Any = interrupt, at: int = at) -> None:
+            intruders.append(Intruder(at, act))  # noqa: B023 - called in this round only
+            intruders[-1].during(action)  # noqa: B023
+
+        try:
+            scene(during)
+        except BaseException as error:
+            error.args = (f"opcode {at}: {error}",)
+            raise
+        if not intruders[0].came:
+            assert at > 100, "the intruder found no opcodes to come at"
+            return
+    raise AssertionError("the action never ran through")
+
+
+def assert_sound(stand: Stand) -> None:
+    """Nothing is in flight, nobody waits, nothing derived is wrong, and another thread can call."""
+    ledger = stand.ledger
+    caller = Caller(stand.claim(max_wait=0.0))
+    caller.join(1.0)
+    assert not caller.is_alive(), "the lock is held"
+    caller.claim.release()
+    assert set(stand.in_flight().values()) == {0}
+    assert not ledger._queue
+    assert not ledger._retrying
+    for entry in ledger._roster.entries.values():
+        assert entry.in_flight == len(entry.open) == 0
+        assert entry.load == len(entry.health.penalties)
+
+
+def attempt(claim: Claim, word: str) -> None:
+    """Make an attempt as a call does."""
+    try:
+        if claim.take() is None:
+            claim.settle(end(word))
+    finally:
+        claim.release()
+
+
+@pytest.mark.parametrize(
+    ("word", "wish"),
+    [
+        ("ok", {}),
+        ("429:5", {}),
+        ("dns", {}),
+        ("500", {"avoid": {"us"}}),
+        ("401", {"avoid": {"us"}}),
+    ],
+)
+def test_an_attempt_broken_off(word: str, wish: dict[str, Any]) -> None:
+    """Its place comes back, wherever between its beginning and its end the interrupt falls."""
+
+    def scene(during: Any) -> None:
+        stand = Stand(
+            deployment("eu", quota_group="acme"),
+            deployment("us", quota_group="acme", max_concurrent=1),
+            limits=Limits(failure_threshold=1),
+        )
+        claim = stand.claim(**wish)
+
+        during(lambda: attempt(claim, word))
+
+        assert_sound(stand)
+        assert sum(it.total_requests for it in stand.ledger.status().values()) <= 1
+
+    at_each_opcode(scene)
+
+
+def test_a_trial_broken_off() -> None:
+    """It is given back, and the next may try."""
+
+    def scene(during: Any) -> None:
+        stand = Stand(deployment("eu"), limits=Limits(failure_threshold=1))
+        stand.ask("eu", "500")
+        stand.clock.advance(5.0)
+        claim = stand.claim()
+
+        during(lambda: attempt(claim, "ok"))
+
+        assert_sound(stand)
+        assert stand.where(max_wait=0.0) == "eu"
+
+    at_each_opcode(scene)
+
+
+def test_a_retry_broken_off() -> None:
+    """It weighs no longer on the budget."""
+
+    def scene(during: Any) -> None:
+        stand = Stand(deployment("eu"), deployment("us"))
+        claim = stand.claim(avoid={"us"}, budgeted=True)
+
+        during(lambda: attempt(claim, "ok"))
+
+        assert_sound(stand)
+
+    at_each_opcode(scene)
+
+
+def test_a_wait_broken_off() -> None:
+    """Whoever waited is in the queue no more."""
+
+    def scene(during: Any) -> None:
+        stand = Stand(deployment("eu", max_concurrent=1))
+        held = stand.take()
+        claim = stand.claim(max_wait=1.0)
+
+        during(lambda: attempt(claim, "ok"))
+
+        held.release()
+        assert_sound(stand)
+
+    at_each_opcode(scene)
+
+
+def test_handing_on_broken_off() -> None:
+    """Who waits is served all the same, if not by the one who was interrupted."""
+
+    def scene(during: Any) -> None:
+        stand = Stand(deployment("eu", max_concurrent=1))
+        held = stand.take()
+        waiter = stand.claim(max_wait=30.0)
+        ledger = stand.ledger
+        now = stand.clock.now()
+        assert isinstance(ledger._try(waiter, now, now + 30.0), float)
+
+        def settle() -> None:
+            try:
+                held.settle(end("ok"))
+            finally:
+                held.release()
+
+        during(settle)
+
+        caller = Caller(waiter)
+        assert caller.answer() == "eu"
+        waiter.settle(end("ok"))
+        assert_sound(stand)
+
+    at_each_opcode(scene)
+
+
+def test_giving_back_broken_off() -> None:
+    """A claim that is released again, or collected, gives its place back for good."""
+
+    def scene(during: Any) -> None:
+        stand = Stand(deployment("eu", max_concurrent=1))
+        claim = stand.take(lasting=True)
+
+        during(claim.release)
+
+        del claim
+        assert_sound(stand)
+
+    at_each_opcode(scene)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda ledger: ledger.status(),
+        lambda ledger: ledger.drain("us"),
+        lambda ledger: ledger.remove("us"),
+        lambda ledger: ledger.tick(),
+    ],
+    ids=["status", "drain", "remove", "tick"],
+)
+def test_the_ledger_broken_off(act: Callable[[Any], object]) -> None:
+    """The lock is free, whatever was being done."""
+
+    def scene(during: Any) -> None:
+        stand = Stand(deployment("eu"), deployment("us"))
+        stand.ask("eu", "429:5")
+        stand.clock.advance(20.0)
+
+        during(lambda: act(stand.ledger))
+
+        assert_sound(stand)
+
+    at_each_opcode(scene)
+
+
+# -- whole calls ----------------------------------------------------------------------------
+
+
+def call(stand: Stand, *, well: bool = False) -> Call[str]:
+    """Make a call that fails at first, and then goes well; or a stream's, which goes well at once."""
+    ends = [] if well else [errors.ServerFault("broke", status=500)]
+
+    def send(claim: Claim) -> str:
+        if ends:
+            raise ends.pop()
+        return "fine"
+
+    conduct = Conduct(stand.ledger, stand.policy, stand.clock, random.Random(1))
+    return Call(conduct, stand.wish(), send, True, well).run()
+
+
+def test_a_call_broken_off() -> None:
+    """A call that fails over and succeeds in the end holds nothing, wherever it is broken off."""
+
+    def scene(during: Any) -> None:
+        stand = Stand(deployment("eu"), deployment("us"))
+        during(lambda: call(stand))
+        assert_sound(stand)
+
+    at_each_opcode(scene)
+
+
+def test_a_call_broken_off_that_keeps_its_claim() -> None:
+    """A stream's claim is found once the stream is forgotten."""
+
+    def scene(during: Any) -> None:
+        stand = Stand(deployment("eu"), deployment("us"))
+        during(lambda: call(stand, well=True))
+        assert_sound(stand)
+
+    at_each_opcode(scene)
+
+
+# -- guests ---------------------------------------------------------------------------------
+
+
+def visit(stand: Stand) -> None:
+    """Do what a signal handler may do with a pool."""
+    claim = stand.claim(max_wait=0.0)
+    attempt(claim, "ok")
+    assert claim.entry is not None
+    attempt(stand.claim(max_wait=0.0), "500")
+    stand.ledger.explain()
+    stand.ledger.drain("eu")
+    stand.ledger.resume("eu")
+    with pytest.raises(KeyError):
+        stand.ledger.remove("nobody")
+
+
+def test_a_signal_handler_that_calls_the_pool() -> None:
+    """It neither deadlocks nor disturbs the call that it interrupts."""
+
+    def scene(during: Any) -> None:
+        stand = Stand(deployment("eu"), deployment("us"), deployment("asia"))
+        answers: list[str] = []
+        during(lambda: answers.append(call(stand).value), lambda: visit(stand))
+        assert answers == ["fine"]
+        assert_sound(stand)
+
+    at_each_opcode(scene, stride=3)
+
+
+def test_a_signal_handler_that_calls_the_pool_and_raises() -> None:
+    """What it did is done, and what it broke off is given back."""
+
+    def scene(during: Any) -> None:
+        stand = Stand(deployment("eu"), deployment("us"), deployment("asia"))
+
+        def act() -> None:
+            visit(stand)
+            raise KeyboardInterrupt
+
+        during(lambda: call(stand), act)
+        assert_sound(stand)
+
+    at_each_opcode(scene, stride=3)
+
+
+def test_a_signal_handler_while_the_pool_is_full() -> None:
+    """It is refused at once: its thread holds the lock, and all others would wait with it."""
+
+    def scene(during: Any) -> None:
+        stand = Stand(deployment("eu", max_concurrent=1))
+        held = stand.take()
+        waited: list[float] = []
+
+        def act() -> None:
+            began = stand.clock.now()
+            stand.claim(max_wait=5.0).take()
+            if stand.ledger._lock._is_owned():  # type: ignore[attr-defined]
+                waited.append(stand.clock.now() - began)
+
+        claim = stand.claim(max_wait=0.0)
+        during(lambda: attempt(claim, "ok"), act)
+
+        assert not any(waited)
+        held.release()
+        assert_sound(stand)
+
+    at_each_opcode(scene, stride=3)
+
+
+# -- the real thing -------------------------------------------------------------------------
+
+SCRIPT = """
+import os, random, signal, threading
+from llmpool import Deployment, ProviderPool, RetryPolicy
+from llmpool.errors import ServerFault
+
+class Provider:
+    def __init__(self, share):
+        self.share, self.rng = share, random.Random(1)
+    def complete(self, request, timeout):
+        pause.wait(self.rng.random() / 2000)
+        if self.rng.random() < self.share:
+            raise ServerFault("broke", status=500)
+        return "fine"
+    def stream(self, request, timeout):
+        for word in "one two three".split():
+            pause.wait(self.rng.random() / 5000)
+            yield word
+    def ping(self, timeout):
+        return True
+
+pause, over = threading.Event(), threading.Event()
+pool = ProviderPool(
+    [Deployment("a", Provider(0.3)), Deployment("b", Provider(0.0), max_concurrent=2),
+     Deployment("c", Provider(0.1))],
+    retry=RetryPolicy(backoff_initial=0.001, backoff_max=0.001),
+)
+
+def traffic():
+    while not over.is_set():
+        pool.complete("hello")
+
+threads = [threading.Thread(target=traffic) for _ in range(3)]
+go, rng = threading.Event(), random.Random(2)
+
+def disturb():
+    for _ in range(200):
+        assert go.wait(20)
+        go.clear()
+        pause.wait(rng.random() / 200)
+        os.kill(os.getpid(), signal.SIGINT)
+
+def handler(number, frame):
+    if rng.random() < 0.5:
+        pool.health_status()
+        pool.complete("from the handler")
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGINT, handler)
+threads.append(threading.Thread(target=disturb))
+for thread in threads:
+    thread.start()
+for number in range(200):
+    try:
+        go.set()
+        while True:
+            pool.complete("hello")
+            for chunk in pool.stream("hello"):
+                pass
+    except KeyboardInterrupt:
+        pass
+    assert pool.complete("next cell").text == "fine"
+threads.pop().join(20)
+over.set()
+for thread in threads:
+    thread.join(20)
+    assert not thread.is_alive()
+flying = {name: status.requests_in_flight for name, status in pool.all_health().items()}
+assert set(flying.values()) == {0}, flying
+pool.close()
+print("sound")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="os.kill ends the process there")
+def test_two_hundred_ctrl_c() -> None:
+    """After each the next call works; at the end nothing is in flight, and the process ends."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SCRIPT],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=PACKAGE.parent,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "sound\n", "")
