@@ -15,19 +15,22 @@ _CLASSES: dict[type[errors.ProviderError], str] = {
         billing_error billing_hard_limit_reached billing_not_active credit_balance_exhausted
         enforced_spend_limit_reached failed_precondition insufficient_quota
         organization_spend_limit_exceeded organization_usage_limit_exceeded payment_required
-        project_spend_limit_exceeded quota_per_day""",
+        project_spend_limit_exceeded quota_per_day servicequotaexceededexception""",
     errors.AuthenticationFailed: """
-        account_deactivated api_key_invalid authentication_error invalid_api_key permission_denied
-        permission_error unauthenticated unsupported_country_region_territory""",
+        accessdeniedexception account_deactivated api_key_invalid authentication_error
+        expiredtokenexception invalid_api_key invalidsignatureexception permission_denied
+        permission_error unauthenticated unrecognizedclientexception
+        unsupported_country_region_territory""",
     errors.RateLimited: """
         rate_limit_error rate_limit_exceeded rate_limited ratelimitreached resource_exhausted
-        slow_down""",
+        slow_down throttlingexception toomanyrequestsexception""",
     errors.InvalidRequest: """
         deploymentnotfound invalid_model model_decommissioned model_not_found not_found
-        not_found_error unknown_model""",
+        not_found_error resourcenotfoundexception unknown_model""",
     errors.ServerFault: """
-        capacity_exceeded engine_overloaded_error loading_model overloaded overloaded_error
-        provider_overloaded queue_full server_is_overloaded""",
+        capacity_exceeded engine_overloaded_error loading_model modelnotreadyexception overloaded
+        overloaded_error provider_overloaded queue_full server_is_overloaded
+        serviceunavailableexception""",
 }
 _BY_CODE = {code: kind for kind, codes in _CLASSES.items() for code in codes.split()}
 

@@ -18,10 +18,6 @@ Content = str | Sequence[Mapping[str, Any]] | None
 """A text, a list of parts (text, image, audio …) in the API's own shape, or nothing."""
 
 
-LONG = 32
-"""A text this long, wherever it stands in a request, is private; shorter ones are names and options."""
-
-
 def _length(value: Sequence[Any]) -> str:
     return f"<{len(value)}>"
 
@@ -100,9 +96,23 @@ def _tool_calls(given: Iterable[ToolCall | Mapping[str, Any]] | None) -> tuple[T
 
 
 def _role(given: object) -> str:
+    if type(given) is str and given:
+        return given
     if not isinstance(given, str) or not given:
         refuse("role", "a text such as 'user'", given, kind=TypeError)
     return str.__str__(given)  # an enum's own __str__ may give its name
+
+
+def _content(given: Any) -> Content:
+    if type(given) is str or given is None or isinstance(given, str):
+        return given
+    wanted = "a text, a list of parts (dicts), or None"
+    if isinstance(given, (bytes, Mapping)) or not isinstance(given, Sequence):
+        refuse("content", wanted, given, kind=TypeError, private=True)
+    for part in given:
+        if not isinstance(part, Mapping):
+            refuse("content", wanted, part, kind=TypeError, private=True)
+    return given
 
 
 @attrs.frozen(slots=False)  # made for every call, and twice as quick without slots
@@ -114,22 +124,11 @@ class Message:
     """
 
     role: str = attrs.field(converter=_role)
-    content: Content = attrs.field(default=None, repr=False)
+    content: Content = attrs.field(default=None, repr=False, converter=_content)
     name: str | None = attrs.field(default=None, kw_only=True)
     tool_calls: tuple[ToolCall, ...] = attrs.field(default=(), kw_only=True, converter=_tool_calls)
     tool_call_id: str | None = attrs.field(default=None, kw_only=True)
     extra: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        content = self.content
-        if content is None or isinstance(content, str):
-            return
-        wanted = "a text, a list of parts (dicts), or None"
-        if isinstance(content, (bytes, Mapping)) or not isinstance(content, Sequence):
-            refuse("content", wanted, content, kind=TypeError, private=True)
-        for part in content:
-            if not isinstance(part, Mapping):
-                refuse("content", wanted, part, kind=TypeError, private=True)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Message:
@@ -158,29 +157,11 @@ class Message:
         return written
 
     def texts(self) -> Iterator[str]:
-        """Give each text in the message, so that it can be kept out of logs and errors."""
-        content = self.content
-        if isinstance(content, str):
-            yield content
-        elif content is not None:
-            yield from (part["text"] for part in content if isinstance(part.get("text"), str))
-            yield from _long_texts(content)
-        yield from (call.arguments for call in self.tool_calls)
-        yield from _long_texts(self.extra)
-
-
-def _long_texts(value: object) -> Iterator[str]:
-    """Give the long texts at any depth of *value*."""
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, str):
-            if len(value) >= LONG:
-                yield value
-        elif isinstance(value, Mapping):
-            waiting.extend(value.values())
-        elif isinstance(value, Sequence) and not isinstance(value, bytes):
-            waiting.extend(value)
+        """Give the content's texts: itself, or those of its parts."""
+        if isinstance(self.content, str):
+            yield self.content
+        elif self.content is not None:
+            yield from (part["text"] for part in self.content if isinstance(part.get("text"), str))
 
 
 Prompt = str | Sequence[Message | Mapping[str, Any]]
@@ -244,13 +225,12 @@ class CompletionRequest:
             as_number("temperature", self.temperature)
         if self.tools is not None:
             _check_tools(self.tools)
-        if not isinstance(self.extra, Mapping):
+        if type(self.extra) is not dict and not isinstance(self.extra, Mapping):
             refuse("extra", "a mapping", self.extra, kind=TypeError, private=True)
 
     def texts(self) -> tuple[str, ...]:
-        """Give each text of the prompt, so that it can be kept out of logs and errors."""
-        said = (text for message in self.messages for text in message.texts())
-        return (*said, *_long_texts([self.tools, self.extra]))
+        """Give the texts of all messages, in order."""
+        return tuple(text for message in self.messages for text in message.texts())
 
 
 def _check_tools(tools: object) -> None:

@@ -54,11 +54,20 @@ _BY_PROSE: tuple[tuple[tuple[int | None, ...], str, type[errors.ProviderError], 
     ),
     # Gemini's; a server of one's own that has no memory for a context is none of these.
     ((500,), r"input context is too long", errors.ContextLengthExceeded, _CONTEXT),
+    # llama.cpp answers a mistake of the caller's with a 500.
+    (
+        (500,),
+        r"^failed to parse (tools|messages|tool call)|^cannot use both json_schema and grammar"
+        r"|^(image|audio) input is not supported|^unknown reasoning format",
+        errors.InvalidRequest,
+        "invalid_request_error",
+    ),
     ((400,), r"api key (not valid|expired)", errors.AuthenticationFailed, "invalid_api_key"),
     ((403,), r"moderation|flagged|content policy", errors.ContentFiltered, "content_filter"),
     (
         (400,),
-        r"^model not exist|\bmodel .{0,80}does not exist|^invalid model\b",
+        r"^model not exist|\bmodel .{0,80}does not exist|^invalid model\b"
+        r"|\bmodel identifier is invalid",
         errors.InvalidRequest,
         "model_not_found",
     ),
@@ -67,10 +76,18 @@ _BY_PROSE: tuple[tuple[tuple[int | None, ...], str, type[errors.ProviderError], 
 _PROSE = [
     (statuses, re.compile(words, re.I), kind, code) for statuses, words, kind, code in _BY_PROSE
 ]
-_BROAD = frozenset({"rate_limit_error", "rate_limit_exceeded", "resource_exhausted"})
+_BROAD = frozenset(
+    {"rate_limit_error", "rate_limit_exceeded", "resource_exhausted", "server_error"}
+)
 """Codes that stand for several things, which only the prose tells apart."""
 _BAD_REQUEST = frozenset(
-    {"invalid_request_error", "invalid_argument", "invalid_request", "bad_request"}
+    {
+        "invalid_request_error",
+        "invalid_argument",
+        "invalid_request",
+        "bad_request",
+        "validationexception",
+    }
 )
 """Types that vendors put on anything under a 4xx; they tell something only where no status does."""
 
