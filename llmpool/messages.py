@@ -206,6 +206,7 @@ class CompletionRequest:
 
     ``messages`` may be given as a str, or as a list of dicts or :class:`Message`. ``extra`` holds
     every further field of the API (``response_format``, ``top_p``, ``stop`` …); it is sent as it is.
+    ``once`` asks a provider to send it once at most, whatever happens to the connection.
     """
 
     messages: tuple[Message, ...] = attrs.field(converter=_messages, repr=_length)
@@ -214,6 +215,7 @@ class CompletionRequest:
     temperature: float | None = attrs.field(default=None, kw_only=True)
     tools: Sequence[Mapping[str, Any]] | None = attrs.field(default=None, kw_only=True, repr=False)
     extra: Mapping[str, Any] = attrs.field(factory=dict, kw_only=True, repr=False)
+    once: bool = attrs.field(default=False, kw_only=True, repr=False)
 
     def __attrs_post_init__(self) -> None:
         # Not by validators: this stands on the path of every call, where mostly all are None.

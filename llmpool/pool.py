@@ -12,6 +12,8 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar, cast
 
+import attrs
+
 from llmpool import _hosts, asking, batch, errors, strategies
 from llmpool import _validators as valid
 from llmpool.announcer import Announcer
@@ -146,6 +148,8 @@ class ProviderPool:
             PoolClosed: the pool is closed.
         """
         request = asking.request_of(messages, model, max_tokens, temperature, tools, extra)
+        if retry is not True:
+            request = attrs.evolve(request, once=True)
 
         def send(claim: Claim) -> CompletionResponse:
             deployment = claim.deployment
@@ -189,6 +193,8 @@ class ProviderPool:
         valid.as_seconds("first_content_timeout", first_content_timeout, none=True)
         valid.as_seconds("gap_timeout", gap_timeout, none=True)
         request = asking.request_of(messages, model, max_tokens, temperature, tools, extra)
+        if retry is not True:
+            request = attrs.evolve(request, once=True)
         clock = self._clock
 
         def send(claim: Claim) -> tuple[Opened, list[Any]]:
@@ -209,7 +215,9 @@ class ProviderPool:
                 raise
 
         done = self._run(send, request.model, tags, timeout, retry, affinity_key, keeps_claim=True)
-        opened, held = done.value
+        # The loop of a call that failed over is in a cycle of its own, and the stream must not be:
+        # forgotten, it gives its place back at once.
+        opened, held = done.hand_over()
         return CompletionStream(opened, held, done.failed, clock)
 
     def embed(
@@ -474,6 +482,7 @@ class ProviderPool:
                 log.
         """
         valid.as_seconds("timeout", timeout, zero=True)
+        self._here()
         if self._closed.is_set():
             return
         self._closed.set()
@@ -570,6 +579,7 @@ class ProviderPool:
     @property
     def deployments(self) -> tuple[Deployment, ...]:
         """The deployments, in the order in which they were added."""
+        self._here()
         return self._ledger.deployments()
 
     def health(self, name: str) -> DeploymentStatus:
@@ -579,6 +589,7 @@ class ProviderPool:
         Raises:
             KeyError: there is no deployment of that name.
         """
+        self._here()
         return self._ledger.status()[_known(name, self._ledger)]
 
     def all_health(self) -> dict[str, DeploymentStatus]:

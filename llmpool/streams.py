@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from llmpool import errors
+from llmpool import clients, errors
 from llmpool import outcomes as out
 from llmpool.claims import Claim
 from llmpool.clock import Clock
@@ -174,15 +174,23 @@ class CompletionStream(Iterator[StreamChunk]):
             if outcome.foreign:
                 raise
             failure = self._interrupted(outcome)
+            error.__traceback__ = None
         except BaseException:
             self.close()
             raise
         # Outside the block, so that nothing of the transport is chained to it.
-        raise failure
+        try:
+            raise failure
+        finally:
+            # It holds this frame; held by it, the reader's frames would wait for the garbage collector.
+            del failure, outcome
 
     def _judge(self, error: Exception) -> Outcome:
-        outcome = out.classify(error)
-        if isinstance(error, TimeoutError) and self._clock.now() >= self._opened._clocks.total_at:
+        outcome = clients.judge(error)
+        if (
+            isinstance(outcome.error, TimeoutError)
+            and self._clock.now() >= self._opened._clocks.total_at
+        ):
             # The call's own deadline ended an answer that was coming.
             return attrs.evolve(outcome, verdict=Verdict.IGNORED)
         return outcome

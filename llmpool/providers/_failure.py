@@ -61,7 +61,13 @@ class WireFailure(Exception):
         return self.message
 
     def bare(self, *, sent: Sent | None = None, kind: Kind | None = None) -> WireFailure:
-        """Copy it without traceback and context, which hold frames with headers in them."""
+        """
+        Copy it without traceback and context, which hold frames with headers in them.
+
+        This one gives up its own: a frame that raised it from a variable is held by it and holds it,
+        and with the frame all its callers' would wait for the garbage collector.
+        """
+        self.__traceback__ = None
         return WireFailure(
             kind or self.kind,
             sent or self.sent,

@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from llmpool.messages import Choice, CompletionResponse, EmbeddingResponse, ToolCall, Usage
+from llmpool.messages import (
+    Choice,
+    CompletionRequest,
+    CompletionResponse,
+    EmbeddingResponse,
+    StreamChunk,
+    ToolCall,
+    Usage,
+)
 from llmpool.providers import _translate
+
+
+def write_request(request: CompletionRequest, model: str | None) -> dict[str, Any]:
+    """
+    Write a chat request; what the user gave beyond the named fields goes along as it is.
+
+    *model* is the name for a request that has none.
+    """
+    body: dict[str, Any] = {"messages": [message.to_dict() for message in request.messages]}
+    for field, value in (
+        ("model", request.model or model),
+        ("max_tokens", request.max_tokens),
+        ("temperature", request.temperature),
+    ):
+        if value is not None:
+            body[field] = value
+    if request.tools:
+        body["tools"] = list(request.tools)
+    body.update(request.extra)
+    return body
 
 
 def read_completion(answer: Mapping[str, Any]) -> CompletionResponse:
@@ -100,6 +128,60 @@ def read_usage(given: object) -> Usage | None:
         if isinstance(given.get(name), int)
     }
     return Usage(**counts, raw=given)
+
+
+class ChunkReader:
+    """Reads the events of one stream, and keeps which of its choices have begun and ended."""
+
+    def __init__(self) -> None:
+        self._begun: set[int] = set()
+        self._ended: set[int] = set()
+
+    @property
+    def whole(self) -> bool:
+        """Whether something has come and each choice has had its finish reason."""
+        return bool(self._ended) and self._begun <= self._ended
+
+    def read(self, payload: Mapping[str, Any]) -> Iterator[StreamChunk]:
+        """
+        Give the pieces in an event, one for each choice.
+
+        Raises:
+            MalformedResponse: a choice is none.
+        """
+        facts: dict[str, Any] = {
+            "model": text_or_none(payload.get("model")),
+            "id": text_or_none(payload.get("id")),
+            "raw": payload,
+        }
+        usage = read_usage(payload.get("usage"))
+        choices = payload.get("choices")
+        if not isinstance(choices, list) or not choices:
+            yield StreamChunk(usage=usage, **facts)  # usage or metadata alone
+            return
+        for place, choice in enumerate(choices):
+            if not isinstance(choice, Mapping):
+                raise _translate.no_answer("a choice in the stream is no JSON object")
+            delta = choice.get("delta")
+            delta = delta if isinstance(delta, Mapping) else {}
+            index = choice.get("index")
+            index = index if isinstance(index, int) else place
+            reason = text_or_none(choice.get("finish_reason"))
+            (self._begun if reason is None else self._ended).add(index)
+            yield StreamChunk(
+                read_text(delta.get("content")),
+                finish_reason=reason,
+                tool_calls=read_calls(delta.get("tool_calls")),
+                reasoning=read_reasoning(delta),
+                refusal=text_or_none(delta.get("refusal")),
+                audio=delta.get("audio"),
+                role=text_or_none(delta.get("role")),
+                index=index,
+                logprobs=choice.get("logprobs"),
+                usage=usage,
+                **facts,
+            )
+            usage = None  # once an event is enough
 
 
 def read_embedding(answer: Mapping[str, Any]) -> EmbeddingResponse:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from llmpool import errors
 from llmpool.messages import StreamChunk
@@ -36,8 +35,7 @@ class OpenAIStream(Iterator[StreamChunk]):
         self._trouble: errors.ProviderError | None = None  # comes after what is ready
         self._done = False
         self._size = 0
-        self._begun: set[int] = set()  # choices
-        self._ended: set[int] = set()
+        self._reader = shapes.ChunkReader()
         content_type = reply.headers.get("content-type", "").lower()
         self._is_stream = "json" not in content_type and "html" not in content_type
 
@@ -81,7 +79,7 @@ class OpenAIStream(Iterator[StreamChunk]):
 
     def _end(self) -> None:
         self._done = True
-        if not self._ended or not self._begun <= self._ended:
+        if not self._reader.whole:
             raise errors.StreamInterrupted("the stream ended without its end mark", sent="answered")
 
     def _drain(self) -> None:
@@ -105,42 +103,7 @@ class OpenAIStream(Iterator[StreamChunk]):
             failed = payload
         if failed is not None:
             raise _translate.answer_error(200, {}, failed, self._private)
-        self._ready.extend(self._chunks(payload))
-
-    def _chunks(self, payload: Mapping[str, Any]) -> Iterator[StreamChunk]:
-        facts: dict[str, Any] = {
-            "model": shapes.text_or_none(payload.get("model")),
-            "id": shapes.text_or_none(payload.get("id")),
-            "raw": payload,
-        }
-        usage = shapes.read_usage(payload.get("usage"))
-        choices = payload.get("choices")
-        if not isinstance(choices, list) or not choices:
-            yield StreamChunk(usage=usage, **facts)  # usage or metadata alone
-            return
-        for place, choice in enumerate(choices):
-            if not isinstance(choice, Mapping):
-                raise _translate.no_answer("a choice in the stream is no JSON object")
-            delta = choice.get("delta")
-            delta = delta if isinstance(delta, Mapping) else {}
-            index = choice.get("index")
-            index = index if isinstance(index, int) else place
-            reason = shapes.text_or_none(choice.get("finish_reason"))
-            (self._begun if reason is None else self._ended).add(index)
-            yield StreamChunk(
-                shapes.read_text(delta.get("content")),
-                finish_reason=reason,
-                tool_calls=shapes.read_calls(delta.get("tool_calls")),
-                reasoning=shapes.read_reasoning(delta),
-                refusal=shapes.text_or_none(delta.get("refusal")),
-                audio=delta.get("audio"),
-                role=shapes.text_or_none(delta.get("role")),
-                index=index,
-                logprobs=choice.get("logprobs"),
-                usage=usage,
-                **facts,
-            )
-            usage = None  # once an event is enough
+        self._ready.extend(self._reader.read(payload))
 
     def _take_whole(self) -> None:
         """Read an answer that is no stream: an error, a page, or all of it at once."""

@@ -15,6 +15,7 @@ _SAID = frozenset({"messages", "input", "prompt", "system"})
 """Fields that hold what somebody said, of which the shortest text is private too."""
 _NAMED = frozenset({"id", "model", "name", "role", "tool_call_id", "type"})
 """Fields that name things; what an error says of these is what its reader needs."""
+_START = 4096
 _SECRET = re.compile(r"auth|cookie|credential|key|pass|secret|sig|token|\bcode\b", re.I)
 
 
@@ -43,7 +44,10 @@ def texts_in(body: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _leaves(value: object) -> Iterator[str]:
     if isinstance(value, str):
-        yield value
+        start = value[:_START]
+        # An image of ten megabytes: to look for every part of it costs a second and protects nothing.
+        is_data = len(value) > _START and start.isascii() and " " not in start
+        yield start if is_data else value
     elif isinstance(value, Mapping):
         for field, inner in value.items():
             if field not in _NAMED:

@@ -40,6 +40,7 @@ def plainly(ask: Callable[[], _T]) -> _T:
 
 def failure(error: WireFailure) -> errors.ProviderError:
     """Give the pool's error for a request that brought no answer."""
+    error = error.bare()
     code = _code(error)
     if error.kind == "timeout" or error.expired:
         return errors.DeadlineExceeded(error.message, code=code, sent=error.sent)

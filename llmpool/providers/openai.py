@@ -85,7 +85,7 @@ class OpenAIProvider:
         body = self._body(request)
         if body.get("stream"):
             valid.refuse("stream", "stream() for an answer as it comes", body["stream"])
-        answer = self._ask("/chat/completions", body, timeout)
+        answer = self._ask("/chat/completions", body, timeout, request.once)
         failed = shapes.failure_in(answer)
         if failed is not None:
             raise _translate.answer_error(200, {}, failed, self._private(body))
@@ -102,7 +102,9 @@ class OpenAIProvider:
         if body["stream_options"] is None:
             del body["stream_options"]
         private = self._private(body)
-        reply = self._open("POST", "/chat/completions", body, timeout, private, _PLAIN)
+        reply = self._open(
+            "POST", "/chat/completions", body, timeout, private, _PLAIN, request.once
+        )
         return OpenAIStream(reply, private)
 
     def embed(self, texts: Sequence[str], model: str | None, timeout: float) -> EmbeddingResponse:
@@ -141,28 +143,17 @@ class OpenAIProvider:
         return {} if key is None else {"Authorization": f"Bearer {key}"}
 
     def _body(self, request: CompletionRequest) -> dict[str, Any]:
-        """Write the request; what the user gave beyond the named fields goes along as it is."""
-        body: dict[str, Any] = {"messages": [message.to_dict() for message in request.messages]}
-        model = request.model or self.model
-        for field, value in (
-            ("model", model),
-            ("max_tokens", request.max_tokens),
-            ("temperature", request.temperature),
-        ):
-            if value is not None:
-                body[field] = value
-        if request.tools:
-            body["tools"] = list(request.tools)
-        body.update(request.extra)
-        return body
+        return shapes.write_request(request, self.model)
 
     def _private(self, body: Mapping[str, Any]) -> Private:
         return Private(self._secrets, functools.partial(texts_in, body))
 
-    def _ask(self, path: str, body: Mapping[str, Any], timeout: float) -> Mapping[str, Any]:
+    def _ask(
+        self, path: str, body: Mapping[str, Any], timeout: float, once: bool = False
+    ) -> Mapping[str, Any]:
         """Send *body* and give the object that is answered."""
         private = self._private(body)
-        reply = self._open("POST", path, body, timeout, private, _PACKED)
+        reply = self._open("POST", path, body, timeout, private, _PACKED, once)
         whole = _translate.plainly(lambda: _translate.read_whole(reply))
         return _translate.read_object(whole, private)
 
@@ -174,13 +165,16 @@ class OpenAIProvider:
         timeout: float,
         private: Private,
         headers: Mapping[str, str],
+        once: bool = False,
     ) -> OpenReply:
         """Send a request, twice if a function may give a better key; give a good answer's head."""
         deadline = Deadline.after(timeout)
-        renewals = 1 if self._key.renewable else 0
+        renewals = 1 if self._key.renewable and not once else 0
         while True:
             reply = _translate.plainly(
-                lambda: self._http.open(method, path, json=body, headers=headers, deadline=deadline)
+                lambda: self._http.open(
+                    method, path, json=body, headers=headers, deadline=deadline, once=once
+                )
             )
             if _translate.is_good(reply.status):
                 return reply

@@ -1,0 +1,263 @@
+"""Many requests at once: their order, their errors, an interrupt, a bar."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import signal
+import sys
+import threading
+import types
+from typing import Any
+
+import pytest
+from checking import WALL, pool_of, threads_named, until
+
+from llmpool import (
+    CompletionResponse,
+    MapInterrupted,
+    NoHealthyDeployment,
+    ProviderPool,
+    RateLimited,
+    batch,
+)
+from llmpool.errors import InvalidRequest
+from llmpool.testing import ScriptedProvider
+
+
+class Echo:
+    """A provider that answers with the question, in whatever order it is let to."""
+
+    def __init__(self) -> None:
+        self.inside = 0
+        self.most = 0
+        self._lock = threading.Lock()
+        self.gates: dict[str, threading.Event] = {}
+        self.errors: dict[str, BaseException] = {}
+        self.came: list[str] = []
+
+    def complete(self, request: Any, timeout: float) -> str:
+        (text,) = request.texts()
+        with self._lock:
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            self.came.append(text)
+        try:
+            if text in self.gates:
+                assert self.gates[text].wait(WALL)
+            if text in self.errors:
+                raise self.errors[text]
+            return text
+        finally:
+            with self._lock:
+                self.inside -= 1
+
+
+def texts(answers: list[Any]) -> list[str]:
+    return [answer.text for answer in answers]
+
+
+def test_the_order_of_the_answers() -> None:
+    """It is that of the requests, however they came in."""
+    echo = Echo()
+    echo.gates["0"] = threading.Event()
+    requests = [str(number) for number in range(50)]
+
+    def let_go() -> None:
+        until(lambda: len(echo.came) == 50)
+        echo.gates["0"].set()
+
+    threading.Thread(target=let_go).start()
+    answers = pool_of(echo).map(iter(requests), max_workers=4)
+    assert texts(answers) == requests
+    assert all(isinstance(answer, CompletionResponse) for answer in answers)
+    assert echo.most <= 4
+
+
+def test_nothing_to_do() -> None:
+    """No requests, no answers, no thread."""
+    assert pool_of(Echo()).map([]) == []
+    assert threads_named("llmpool-map-") == []
+
+
+def test_options_for_each() -> None:
+    """They are those of complete()."""
+    provider = ScriptedProvider("x", repeat=True)
+    pool_of(provider).map(["a", "b"], model="tiny", max_tokens=3, timeout=5.0, top_p=0.1)
+    for call in provider.calls:
+        assert (call.request.model, call.request.max_tokens) == ("tiny", 3)
+        assert call.request.extra == {"top_p": 0.1}
+
+
+def test_the_context_of_the_caller() -> None:
+    """Each request runs in a copy of it: what a tracer left there is found."""
+    trace = contextvars.ContextVar[str]("trace")
+    trace.set("of the caller")
+    seen: list[str] = []
+
+    def note(request: Any, timeout: float) -> str:
+        seen.append(trace.get())
+        trace.set("of the worker")
+        return "fine"
+
+    pool_of(ScriptedProvider(note, repeat=True)).map(["a", "b"], max_workers=1)
+    assert seen == ["of the caller"] * 2
+    assert trace.get() == "of the caller"
+
+
+def test_an_error_among_the_answers() -> None:
+    """It stands in its answer's place, if that is wanted."""
+    echo = Echo()
+    echo.errors["1"] = InvalidRequest("too odd", status=400)
+    echo.errors["2"] = ZeroDivisionError("the caller's own")
+    answers = pool_of(echo).map(["0", "1", "2", "3"], return_errors=True)
+    assert isinstance(answers[1], InvalidRequest)
+    assert isinstance(answers[2], ZeroDivisionError)
+    assert texts([answers[0], answers[3]]) == ["0", "3"]
+
+
+def test_an_error_that_ends_it() -> None:
+    """The first that comes is raised, and what is queued is dropped."""
+    echo = Echo()
+    echo.errors["0"] = InvalidRequest("too odd", status=400)
+    echo.gates["1"] = threading.Event()
+    pool = pool_of(echo)
+    with pytest.raises(InvalidRequest, match="too odd"):
+        pool.map(["0", "1", "2", "3"], max_workers=1)
+    echo.gates["1"].set()
+    until(lambda: threads_named("llmpool-map-") == [])
+    assert echo.came in (["0"], ["0", "1"])
+
+
+def test_an_interrupt() -> None:
+    """It is a KeyboardInterrupt that carries what is done; what still runs ends by itself."""
+    echo = Echo()
+    echo.gates["2"] = threading.Event()
+    pool = pool_of(echo)
+
+    def interrupt() -> None:
+        until(lambda: "2" in echo.came)
+        until(lambda: pool.health("a").total_requests == 2)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(MapInterrupted, match=r"interrupted with \d of 5 done") as caught:
+        pool.map([str(number) for number in range(5)], max_workers=1)
+    assert isinstance(caught.value, KeyboardInterrupt)
+    results = caught.value.results
+    assert len(results) == 5
+    assert [result.text for result in results if result is not None] in ([], ["0"], ["0", "1"])
+    echo.gates["2"].set()
+    until(lambda: pool.health("a").requests_in_flight == 0)
+    assert echo.came == ["0", "1", "2"]
+
+
+def test_an_interrupt_within_a_call() -> None:
+    """A provider that is interrupted interrupts it all."""
+    echo = Echo()
+    echo.errors["1"] = KeyboardInterrupt()
+    with pytest.raises(MapInterrupted, match="interrupted with 1 of 2 done") as caught:
+        pool_of(echo).map(["0", "1"], max_workers=1, return_errors=True)
+    assert [getattr(result, "text", None) for result in caught.value.results] == ["0", None]
+
+
+def test_waiting_longer_than_a_nap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on waiting."""
+    monkeypatch.setattr(batch, "_NAP", 0.001)
+    echo = Echo()
+    gate = echo.gates["0"] = threading.Event()
+    naps = threading.Semaphore(0)
+    original = batch._next
+
+    def counted(ended: Any) -> Any:
+        naps.release()
+        return original(ended)
+
+    monkeypatch.setattr(batch, "_next", counted)
+
+    def let_go() -> None:
+        assert naps.acquire(timeout=WALL)
+        threading.Event().wait(0.01)
+        gate.set()
+
+    threading.Thread(target=let_go).start()
+    assert texts(pool_of(echo).map(["0"])) == ["0"]
+
+
+def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller's own thread does the work."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    echo = Echo()
+    echo.errors["1"] = InvalidRequest("too odd", status=400)
+    pool = pool_of(echo)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    answers = pool.map(["0", "1", "2"], return_errors=True)
+    assert texts([answers[0], answers[2]]) == ["0", "2"]
+    assert isinstance(answers[1], InvalidRequest)
+
+
+def test_nobody_can_be_asked() -> None:
+    """It is an error like any other."""
+    pool: ProviderPool = pool_of(ScriptedProvider(RateLimited("slow down", retry_after=60.0)))
+    answers = pool.map(["0", "1"], max_workers=1, return_errors=True)
+    assert [type(answer) for answer in answers] == [RateLimited, NoHealthyDeployment]
+
+
+class Bar:
+    """What tqdm gives, as far as it is used."""
+
+    made: list[Bar]
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = settings
+        self.done = 0
+        self.closed = False
+        self.made.append(self)
+
+    def update(self, count: int) -> None:
+        self.done += count
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def bars(monkeypatch: pytest.MonkeyPatch) -> list[Bar]:
+    """Put a tqdm in the place of the real one, if there is any."""
+    made: list[Bar] = []
+    monkeypatch.setattr(Bar, "made", made, raising=False)
+    auto = types.ModuleType("tqdm.auto")
+    auto.tqdm = Bar  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tqdm", types.ModuleType("tqdm"))
+    monkeypatch.setitem(sys.modules, "tqdm.auto", auto)
+    return made
+
+
+def test_a_bar(bars: list[Bar]) -> None:
+    """It counts the answers, hides where there is no terminal, and is closed, come what may."""
+    echo = Echo()
+    pool = pool_of(echo)
+    pool.map(["0", "1", "2"])
+    (bar,) = bars
+    assert bar.settings == {"total": 3, "unit": "call", "disable": None}
+    assert (bar.done, bar.closed) == (3, True)
+    echo.errors["0"] = ZeroDivisionError()
+    with pytest.raises(ZeroDivisionError):
+        pool.map(["0"])
+    assert bars[1].closed
+
+
+def test_no_bar_is_wanted(bars: list[Bar]) -> None:
+    """None is made."""
+    pool_of(Echo()).map(["0"], progress=False)
+    assert bars == []
+
+
+def test_no_bar_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without tqdm it works in silence."""
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    assert texts(pool_of(Echo()).map(["0"], progress=True)) == ["0"]
