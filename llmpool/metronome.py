@@ -24,11 +24,9 @@ class HealthCheckerHandle:
     ``stopped`` is the one event on which the thread sleeps. As a context manager it stops and joins.
     """
 
-    def __init__(
-        self, stopped: threading.Event | None = None, thread: threading.Thread | None = None
-    ) -> None:
-        self.stopped = threading.Event() if stopped is None else stopped
-        self._thread = thread
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def stop(self) -> None:
         """Tell the thread to end; from any thread, a check included, as often as you like."""

@@ -18,7 +18,7 @@ from llmpool import _hosts, asking, batch, errors, strategies
 from llmpool import _validators as valid
 from llmpool.announcer import Announcer
 from llmpool.calls import Call, Conduct, Retry
-from llmpool.checker import HealthChecker, HealthCheckerHandle, as_check
+from llmpool.checker import HealthChecker, HealthCheckerHandle
 from llmpool.checks import Check
 from llmpool.claims import Claim, LastingClaim
 from llmpool.clock import Clock, SystemClock
@@ -100,18 +100,17 @@ class ProviderPool:
             listener=self._announcer,
         )
         self._conduct = Conduct(self._ledger, retry, self._clock, self._rng)
-        # Guards the two fields below it, and is held only to start, replace or reset.
-        self._lock = threading.Lock()
-        self._checker: HealthChecker | None = None
+        # Guards the two fields below it, and is held only to replace the checker or to reset. It
+        # re-enters for a signal handler that calls the pool on the thread that holds it.
+        self._lock = threading.RLock()
+        # Without a config there is one all the same, which starts nothing: it makes the passes of
+        # check_now().
+        unchecked = HealthCheckConfig(enabled=False)
+        self._checker = HealthChecker(self, health_check or unchecked, check)
         self._pid = os.getpid()
         self._closed = threading.Event()
-        as_check(check)
-        if health_check is not None:
-            self._checker = HealthChecker(self, health_check, check)
-            self._announcer.tell_checker(self._checker)
-        self._by_hand = HealthChecker(self, thresholds, check)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=_Reset(self))
+        self._announcer.tell_checker(self._checker)
+        _pools.add(self)
 
     # -- calls ------------------------------------------------------------------------------
 
@@ -399,15 +398,8 @@ class ProviderPool:
         Raises:
             PoolClosed: the pool is closed.
         """
-        if self._closed.is_set():
-            raise errors.PoolClosed("the pool is closed")
-        self._here()
-        checker = self._checker
-        if checker is None:
-            handle = HealthCheckerHandle()
-            handle.stop()
-            return handle
-        return checker.start()
+        self._open_here()
+        return self._checker.start()
 
     def check_now(self) -> tuple[HealthCheckResult, ...]:
         """
@@ -418,11 +410,15 @@ class ProviderPool:
         Raises:
             PoolClosed: the pool is closed.
         """
+        self._open_here()
+        return self._checker.check_once()
+
+    def _open_here(self) -> None:
+        if threading.get_ident is not _hosts.get_ident:
+            _hosts.refuse_late_gevent()
         if self._closed.is_set():
             raise errors.PoolClosed("the pool is closed")
         self._here()
-        checker = self._checker if self._checker is not None else self._by_hand
-        return checker.check_once()
 
     def _ensure_running(self) -> None:
         if threading.get_ident is not _hosts.get_ident:
@@ -430,7 +426,7 @@ class ProviderPool:
         if self._pid != os.getpid():
             self._here()
         checker = self._checker
-        if checker is not None and checker.idle and not self._closed.is_set():
+        if checker.idle and not self._closed.is_set():
             checker.ensure()
 
     def _here(self) -> None:
@@ -440,7 +436,7 @@ class ProviderPool:
         if self._pid == os.getpid():
             return
         if not self._lock.acquire(timeout=5.0):
-            self._lock = threading.Lock()  # held at the fork, by a thread that is not here
+            self._lock = threading.RLock()  # held at the fork, by a thread that is not here
             self._lock.acquire()
         try:
             if self._pid != os.getpid():
@@ -451,9 +447,7 @@ class ProviderPool:
     def _reset(self) -> None:
         """Drop what belongs to the parent; start nothing."""
         self._ledger.reset_after_fork()
-        for checker in (self._checker, self._by_hand):
-            if checker is not None:
-                checker.reset_after_fork()
+        self._checker.reset_after_fork()
         for deployment in self._ledger.deployments():
             reset = getattr(deployment.provider, "reset_after_fork", None)
             if callable(reset):
@@ -461,14 +455,15 @@ class ProviderPool:
         self._pid = os.getpid()
 
     def _after_fork(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._reset()
 
     def _adopt(self, checker: HealthChecker) -> None:
         """Let *checker* take the place of the present one."""
-        former, self._checker = self._checker, checker
+        with self._lock:  # critical section
+            former, self._checker = self._checker, checker
         self._announcer.tell_checker(checker)
-        if former is not None and former is not checker:
+        if former is not checker:
             former.retire()
 
     def close(self, timeout: float = 1.0) -> None:
@@ -487,8 +482,7 @@ class ProviderPool:
             return
         self._closed.set()
         self._ledger.close()
-        checker = self._checker
-        handle = checker.handle if checker is not None else None
+        handle = self._checker.handle
         if handle is not None:
             handle.stop()
             if not handle.join(timeout):
@@ -606,14 +600,13 @@ class ProviderPool:
         statuses = tuple(self.all_health().values())
         healthy = [status for status in statuses if status.healthy]
         medians = [status.latency_p50_ms for status in healthy if status.latency_p50_ms is not None]
-        checker = self._checker
         return PoolHealthStatus(
             total_deployments=len(statuses),
             healthy_deployments=len(healthy),
             avg_latency_ms=sum(medians) / len(medians) if medians else None,
             pool_healthy=bool(healthy),
             deployments=statuses,
-            checker_alive=checker is not None and checker.running,
+            checker_alive=self._checker.running,
         )
 
     def explain(self) -> dict[str, Explanation]:
@@ -643,17 +636,17 @@ class ProviderPool:
         )
 
 
-class _Reset:
-    """Reach a pool from a fork hook, which can never be taken back, without keeping the pool alive."""
+_pools: weakref.WeakSet[ProviderPool] = weakref.WeakSet()
+"""Who is to be reset in a forked child, by one hook for all: a hook can never be taken back."""
 
-    def __init__(self, pool: ProviderPool) -> None:
-        self._pool = weakref.ref(pool)
 
-    def __call__(self) -> None:
-        pool = self._pool()
-        if pool is not None:
-            pool._after_fork()
+def _reset_pools() -> None:
+    for pool in list(_pools):
+        pool._after_fork()
 
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - missing on Windows alone
+    os.register_at_fork(after_in_child=_reset_pools)
 
 _NO_TAGS: frozenset[str] = frozenset()
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from checking import WALL, Hang, Hand, Questions, in_thread, pool_of, threads_named, until
+from checking import WALL, Hand, Hang, Questions, in_thread, pool_of, threads_named, until
 
 from llmpool import Custom, Deployment, HealthCheckResult, Ping, Probe, ProviderPool
 from llmpool.errors import ConnectionFailed, ServerFault
@@ -329,17 +329,25 @@ def test_no_thread_for_a_check(
 
 
 def test_no_thread_in_a_hung_workers_place(hang: Hang, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pass ends all the same: what was queued behind it is not checked."""
+    """The pass ends all the same: what was queued is not checked, and listeners are told here."""
     threads = Threads(monkeypatch)
+    told: list[str] = []
 
     def hangs() -> bool:
         threads.allowed = False
         return hang()
 
-    pool = pool_of(*"ab", check=Custom(Questions(a=hangs)), timeout=SHORT, max_workers=1)
+    pool = pool_of(
+        *"ab",
+        check=Custom(Questions(a=hangs)),
+        timeout=SHORT,
+        max_workers=1,
+        listeners=[lambda event: told.append(f"{event.deployment} {event.new}")],
+    )
     results = by_name(pool.check_now())
     assert results["a"].error == "the check did not end within 0.1 s"
     assert results["b"].error == "not checked: no thread can be started"
+    assert sorted(told) == [" degraded", "a unhealthy"]
     assert pool.health("b").last_check is None
 
 

@@ -152,6 +152,19 @@ def test_a_handle_that_is_not_at_its_end() -> None:
             handle.join(wrong)  # type: ignore[arg-type]
 
 
+def test_a_handle_in_a_forked_child() -> None:
+    """It has an event of its own, set if the parent's was, and no thread yet."""
+    for stop in (False, True):
+        handle = HealthCheckerHandle()
+        if stop:
+            handle.stop()
+        before = handle.stopped
+        handle._renew()
+        assert handle.stopped is not before
+        assert handle.stopped.is_set() is stop
+        assert handle.join()
+
+
 def test_checks_that_are_switched_off() -> None:
     """No thread is started, by a call neither; the handle is a stopped one."""
     pool = pool_of("a", enabled=False)

@@ -343,7 +343,7 @@ class AsynchronousCall:
 )
 def test_an_asynchronous_function(fn: Callable[..., Any]) -> None:
     """It is refused at construction, in whatever wrapping."""
-    with pytest.raises(TypeError, match="^fn: wanted a plain function, got a coroutine function"):
+    with pytest.raises(TypeError, match=r"^fn: wanted a plain function, got a coroutine function"):
         Custom(fn)
 
 

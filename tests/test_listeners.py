@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import threading
 from collections.abc import Callable
@@ -11,8 +12,18 @@ from typing import Any
 import pytest
 from checking import WALL, Hand, Hang, Questions, in_thread, pool_of, until
 
-from llmpool import Custom, Deployment, Event, HealthCheckConfig, PoolClosed, ProviderPool
+from llmpool import (
+    Custom,
+    Deployment,
+    Event,
+    HealthCheckConfig,
+    HealthChecker,
+    PoolClosed,
+    ProviderPool,
+)
+from llmpool.announcer import Announcer
 from llmpool.errors import AuthenticationFailed, ConnectionFailed, RateLimited
+from llmpool.roster import Change
 from llmpool.testing import ScriptedProvider
 
 REFUSED = ConnectionFailed("refused", sent="no")
@@ -233,6 +244,18 @@ def test_what_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     ]
     assert {vars(record)["llmpool_pool"] for record in records} == {"main"}
     assert {vars(record)["llmpool_deployment"] for record in records} == {"a"}
+
+
+def test_an_announcer_whose_checker_is_gone() -> None:
+    """It tells the others."""
+    events: list[Event] = []
+    announcer = Announcer("main", [events.append])
+    announcer(Change("a", "healthy", "unhealthy", None, 1.0))
+    pool = pool_of("b")
+    announcer.tell_checker(HealthChecker(pool))
+    gc.collect()
+    announcer(Change("a", "unhealthy", "recovering", None, 2.0))
+    assert [event.at for event in events] == [1.0, 2.0]
 
 
 @pytest.mark.parametrize("wrong", ["loud", 3, [print, "loud"], None])

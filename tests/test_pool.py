@@ -254,7 +254,7 @@ def test_wrong_times(wrong: Any) -> None:
         lambda: pool.call(print, timeout=wrong),
         lambda: pool.lease(timeout=wrong),
     ):
-        with pytest.raises((TypeError, ValueError), match="^timeout: wanted seconds >= 0"):
+        with pytest.raises((TypeError, ValueError), match=r"^timeout: wanted seconds >= 0"):
             act()
     for field in ("first_content_timeout", "gap_timeout"):
         with pytest.raises((TypeError, ValueError), match=f"^{field}: wanted seconds > 0 or None"):
@@ -393,7 +393,7 @@ def test_an_affinity() -> None:
 def test_an_answer_that_is_none() -> None:
     """What a provider of the user's may not return passes through as the user's own mistake."""
     pool = pool_of(ScriptedProvider(lambda request, timeout: 42))
-    with pytest.raises(TypeError, match="wanted a CompletionResponse or str .* got a int"):
+    with pytest.raises(TypeError, match=r"wanted a CompletionResponse or str .* got a int"):
         pool.complete("hello")
     assert pool.health("a").total_requests == 0
 
