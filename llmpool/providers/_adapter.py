@@ -1,8 +1,8 @@
 """
 The transport adapter through which every request of llmpool goes.
 
-It is requests' own ``HTTPAdapter`` with the connections replaced, so that whatever hooks into
-``HTTPAdapter.send`` (the ``responses`` library does) sees these requests too.
+It is requests' own ``HTTPAdapter`` over urllib3's connections under a deadline, so that whatever
+hooks into ``HTTPAdapter.send`` (the ``responses`` library does) sees these requests too.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.util import Timeout
+from urllib3.response import HTTPResponse
 
-from llmpool.providers._connections import Answer, Connections
-from llmpool.providers._deadline import Deadline
+from llmpool.providers._connections import Allowance, Connections
 from llmpool.providers._failure import Kind, Sent, WireFailure
-from llmpool.providers._headers import Headers
+from llmpool.providers._route import Route
 
 # Read here rather than from requests' exceptions, which hold the request and with it the key.
 _KINDS: tuple[tuple[type[OSError], Kind, Sent], ...] = (
@@ -29,53 +28,21 @@ _KINDS: tuple[tuple[type[OSError], Kind, Sent], ...] = (
     (requests.exceptions.ContentDecodingError, "bad-protocol", "answered"),
 )
 _UNKNOWN: tuple[Kind, Sent] = ("reset", "maybe")
-_NO_TIMEOUT = Timeout(connect=None, read=None)  # the deadline is the only one
-
-
-class WireRequest(requests.PreparedRequest):
-    """
-    A request ready to be sent.
-
-    Args:
-        wire: What goes over the connection; the other fields are for those who look on.
-        once: Whether it must not be sent again, over a fresh connection.
-    """
-
-    def __init__(
-        self,
-        method: str,
-        url: str,
-        headers: Headers,
-        body: bytes | None,
-        *,
-        wire: bytes,
-        where: str,
-        deadline: Deadline,
-        once: bool,
-    ) -> None:
-        super().__init__()
-        self.method = method
-        self.url = url
-        self.headers = headers  # type: ignore[assignment]
-        self.body = body
-        self.wire = wire
-        self.where = where
-        self.deadline = deadline
-        self.once = once
 
 
 class WireAdapter(HTTPAdapter):
     """
-    Sends a :class:`WireRequest` over connections of our own.
+    Sends requests to one server.
 
     Threads: any; after a fork the child starts with no connections.
     """
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, route: Route, *, limit: float, keep: int) -> None:
         super().__init__(pool_connections=1, pool_maxsize=1)
-        self._connections = connections
+        self._route = route
+        self._connections = Connections(route, limit=limit, keep=keep)
 
-    def exchange(self, request: WireRequest) -> Answer:
+    def exchange(self, request: requests.PreparedRequest, allowance: Allowance) -> HTTPResponse:
         """
         Send the request and read the head of its answer.
 
@@ -83,14 +50,14 @@ class WireAdapter(HTTPAdapter):
             WireFailure: without any reference to the request or another exception.
         """
         try:
-            # Typed by what build_response() makes of it, which is not what requests expects.
-            answer: Any = self.send(request, stream=True, timeout=_NO_TIMEOUT)  # type: ignore[arg-type]
+            response = self.send(request, stream=True, timeout=allowance)  # type: ignore[arg-type]
         except WireFailure as error:
             failure = error.bare()
         except OSError as error:  # requests' own errors are such
-            failure = _translate(error, request.where)
+            failure = _translate(error, self._route.where)
         else:
-            return answer if isinstance(answer, Answer) else _adopt(answer)
+            raw: HTTPResponse = response.raw
+            return raw
         raise failure
 
     def renew(self) -> None:
@@ -101,7 +68,7 @@ class WireAdapter(HTTPAdapter):
         # Named by the caller, since another thread of the child may be doing the same: what
         # that one has put there by now is in use.
         heir = self._connections = inherited.heir()
-        inherited.disown()
+        inherited.close()  # its copies of the descriptors, without a word to the server
         return heir
 
     def close(self) -> None:
@@ -109,59 +76,38 @@ class WireAdapter(HTTPAdapter):
         super().close()
         self._connections.close()
 
-    # What follows are the hooks that HTTPAdapter.send calls, in this order. Nothing is left for
-    # them to do per request but to hand it on: the adapter poses as its own connection pool, and
-    # the request travels as its own URL.
+    # What follows are the hooks that HTTPAdapter.send calls. They have nothing to look up, for
+    # there is one server.
 
-    def get_connection_with_tls_context(self, *_: Any, **__: Any) -> Any:
+    def get_connection_with_tls_context(self, *_: Any, **__: Any) -> Connections:
         """Give what sends."""
-        return self
-
-    def get_connection(self, *_: Any, **__: Any) -> Any:
-        """Give what sends, to requests before 2.32."""
-        return self
-
-    def cert_verify(self, *_: Any, **__: Any) -> None:
-        """Leave it to the connections, which trust one CA bundle and always verify."""
-
-    def request_url(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> Any:
-        """Hand the request on."""
-        return request
-
-    def urlopen(self, *, url: WireRequest, **_: Any) -> Answer:
-        """Send the request."""
         connections = self._connections
         if connections.pid != os.getpid():
             # By process id, for under uWSGI no fork hook fires.
             connections = self._replace(connections)
-        return connections.exchange(url.wire, url.deadline, url.once)
+        return connections
 
-    def build_response(self, req: requests.PreparedRequest, resp: Any) -> Any:
-        """Give an answer as it is; what a test double answers is made a response as usual."""
-        return resp if isinstance(resp, Answer) else super().build_response(req, resp)
+    get_connection = get_connection_with_tls_context  # its name before requests 2.32
 
+    def cert_verify(self, *_: Any, **__: Any) -> None:
+        """Leave it to the connections, which trust one CA bundle and always verify."""
 
-class _BorrowedBody:
-    """The body of a response that a test double made."""
+    def request_url(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> str:
+        """Give the request target: a whole URL where a proxy is to read it."""
+        route = self._route
+        url = request.url or ""
+        whole = route.proxy is not None and not route.secure
+        return url if whole else url[len(route.origin) :]
 
-    def __init__(self, response: requests.Response) -> None:
-        self._raw = response.raw
-
-    def read1(self, _: Deadline) -> bytes:
-        """Give the next piece, still packed."""
-        piece: bytes = self._raw.read(64 * 1024, decode_content=False)
-        return piece
-
-    def close(self) -> None:
-        """Let go of it."""
-        self._raw.close()
-
-    def wake(self) -> None:
-        """Do nothing: nothing waits in it."""
-
-
-def _adopt(response: requests.Response) -> Answer:
-    return Answer(response.status_code, Headers(response.headers.items()), _BorrowedBody(response))
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        """Give as much of an answer as anybody looks at: no cookies, no guess at an encoding."""
+        response = requests.Response()
+        response.request = req
+        response.url = req.url or ""
+        response.status_code = resp.status
+        response.headers = resp.headers
+        response.raw = resp
+        return response
 
 
 def _translate(error: OSError, where: str) -> WireFailure:

@@ -9,11 +9,12 @@ import socket
 import ssl
 import threading
 
+from llmpool.providers._answer import StrictAnswer
 from llmpool.providers._deadline import Deadline
 from llmpool.providers._dns import RESOLVER, Address
 from llmpool.providers._failure import Kind, WireFailure
-from llmpool.providers._h1 import Connection
 from llmpool.providers._route import Proxy, Route, join_host
+from llmpool.providers._sockets import TimedSocket, TimedTlsSocket
 
 _CONNECT_KINDS: dict[int | None, tuple[Kind, str]] = {
     errno.ECONNREFUSED: ("refused", "connection refused"),
@@ -26,25 +27,9 @@ _CONNECT_KINDS: dict[int | None, tuple[Kind, str]] = {
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 30, "TCP_KEEPCNT": 4}
 
 
-class _Socket(socket.socket):
-    """A socket that, forgotten, closes without a word: nobody who lost a stream is to be warned."""
-
-    def __del__(self) -> None:
-        if self.fileno() >= 0:
-            self.close()
-
-
-class _SecureSocket(ssl.SSLSocket):
-    """The same under TLS."""
-
-    def __del__(self) -> None:
-        if self.fileno() >= 0:
-            self.close()
-
-
-def dial(route: Route, deadline: Deadline, limit: float) -> Connection:
+def dial(route: Route, deadline: Deadline, limit: float) -> TimedSocket:
     """
-    Open a connection, ready for a request.
+    Connect to the server, through its proxy and up to the end of the TLS handshake.
 
     Name look-up, connecting and the handshake may each take *limit* seconds, and together
     what is left of *deadline*.
@@ -57,19 +42,17 @@ def dial(route: Route, deadline: Deadline, limit: float) -> Connection:
         sock = _connect(route.host, route.port, deadline, limit)
     else:
         sock = _reach(proxy, deadline, limit)
-    connection = Connection(sock, route.where)
+    sock.where = route.where
     try:
         if proxy is not None and route.secure:
-            _tunnel(connection, proxy, route, deadline, limit)
-        if route.secure:
-            connection.sock = _secure(connection.sock, route, deadline, limit)
+            _tunnel(sock, proxy, route, deadline, limit)
+        return _secure(sock, route, deadline, limit) if route.secure else sock
     except BaseException:
-        connection.close()
+        sock.close()
         raise
-    return connection
 
 
-def _connect(host: str, port: int, deadline: Deadline, limit: float) -> socket.socket:
+def _connect(host: str, port: int, deadline: Deadline, limit: float) -> TimedSocket:
     """Try each address of *host* in turn; one that never answers leaves time for the others."""
     addresses = RESOLVER.resolve(host, port, deadline, limit)
     phase = Deadline.after(min(limit, deadline.remaining()))
@@ -79,7 +62,7 @@ def _connect(host: str, port: int, deadline: Deadline, limit: float) -> socket.s
         if share <= 0.0:
             break
         found = _try_address(address, share, join_host(host, port))
-        if isinstance(found, socket.socket):
+        if isinstance(found, TimedSocket):
             return found
         failures.append(found)
     expired = not deadline.remaining()
@@ -90,10 +73,10 @@ def _connect(host: str, port: int, deadline: Deadline, limit: float) -> socket.s
     raise next((one for one in failures if one.kind != "local"), failures[0])
 
 
-def _try_address(address: Address, share: float, where: str) -> socket.socket | WireFailure:
+def _try_address(address: Address, share: float, where: str) -> TimedSocket | WireFailure:
     family, target = address
     try:
-        sock = _Socket(family, socket.SOCK_STREAM)
+        sock = TimedSocket(family, socket.SOCK_STREAM)
     except OSError as error:
         return _cannot_connect(error, where)
     try:
@@ -130,7 +113,7 @@ def _cannot_connect(error: OSError, where: str) -> WireFailure:
     return WireFailure(kind, "no", f"{where}: {fact}")
 
 
-def _reach(proxy: Proxy, deadline: Deadline, limit: float) -> socket.socket:
+def _reach(proxy: Proxy, deadline: Deadline, limit: float) -> TimedSocket:
     """Connect to the proxy; what fails there is not the server's doing."""
     try:
         return _connect(proxy.host, proxy.port, deadline, limit)
@@ -141,22 +124,24 @@ def _reach(proxy: Proxy, deadline: Deadline, limit: float) -> socket.socket:
 
 
 def _tunnel(
-    connection: Connection, proxy: Proxy, route: Route, deadline: Deadline, limit: float
+    sock: TimedSocket, proxy: Proxy, route: Route, deadline: Deadline, limit: float
 ) -> None:
     """Have the proxy connect us to the server."""
     lines = [f"CONNECT {route.where} HTTP/1.1", f"Host: {route.where}"]
     if proxy.authorization is not None:
         lines.append(f"Proxy-Authorization: {proxy.authorization}")
-    phase = Deadline.after(min(limit, deadline.remaining()))
+    sock.begin(Deadline.after(min(limit, deadline.remaining())))
     fact: str | None = None
     status: int | None = None
     expired = False
     try:
-        head = connection.ask("\r\n".join([*lines, "", ""]).encode("latin-1"), phase)
-        status = head.status
+        sock.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        with StrictAnswer(sock, method="CONNECT") as answer:
+            answer.begin()
+        status = answer.status
         if not 200 <= status < 300:
             fact = f"refused to connect to {route.where}, with HTTP {status}"
-        elif connection.has_leftover():
+        elif sock.leftover:
             fact = f"spoke before {route.where} did"
     except WireFailure as error:
         fact = f"did not connect to {route.where} ({error.kind})"
@@ -166,16 +151,18 @@ def _tunnel(
         raise WireFailure("proxy", "no", message, expired=expired, status=status)
 
 
-def _secure(sock: socket.socket, route: Route, deadline: Deadline, limit: float) -> ssl.SSLSocket:
+def _secure(sock: TimedSocket, route: Route, deadline: Deadline, limit: float) -> TimedTlsSocket:
     """Speak TLS from here on, with a server that proves its name."""
     where = route.where
     context = TRUST.context(route.ca or "")
     failure: WireFailure
-    secured: ssl.SSLSocket | None = None
+    secured: TimedTlsSocket | None = None
     try:
-        secured = context.wrap_socket(
+        secured = context.wrap_socket(  # type: ignore[assignment]  # of the context's own class
             sock, server_hostname=route.host.partition("%")[0], do_handshake_on_connect=False
         )
+        assert secured is not None
+        secured.where = where
         left = deadline.remaining()
         if left > 0.0:
             secured.settimeout(min(left, limit))
@@ -242,7 +229,7 @@ def _read_bundle(ca: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    context.sslsocket_class = _SecureSocket
+    context.sslsocket_class = TimedTlsSocket
     try:
         if os.path.isdir(ca):
             context.load_verify_locations(capath=ca)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 _FRAMING = ("content-length", "transfer-encoding", "connection", "expect", "upgrade")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROLS = re.compile(r"[ \t]*[\x00-\x08\x0a-\x1f\x7f-\x9f]+[ \t]*")
 _UNFIT = re.compile(r"[^\t\x20-\x7e\xa0-\xff]")
 
 
@@ -45,9 +46,10 @@ class Headers(Mapping[str, str]):
         copy._fields = {**self._fields, **{name.lower(): (name, value) for name, value in lines}}
         return copy
 
-    def lines(self) -> Iterable[tuple[str, str]]:
-        """Give the fields as pairs of name and value."""
-        return self._fields.values()
+    @classmethod
+    def read(cls, lines: Iterable[tuple[str, str]]) -> Headers:
+        """Take fields from the wire: folded lines become one, control characters spaces."""
+        return cls((name, _CONTROLS.sub(" ", value).strip(" \t")) for name, value in lines)
 
 
 def check_fields(fields: Iterable[tuple[object, object]]) -> str | None:

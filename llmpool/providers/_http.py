@@ -1,40 +1,41 @@
 """
 HTTP for the providers: one client per server, true deadlines, one kind of failure.
 
-A request goes through requests' adapter (:mod:`llmpool.providers._adapter`), whose connections
-are our own: each wait on a socket is given just the time that is left, redirects are not
-followed, cookies and ``~/.netrc`` do not exist here, and what a server may send is bounded.
+A request goes through requests' adapter (:mod:`llmpool.providers._adapter`) over urllib3's
+connections, whose sockets keep the deadline: each wait is given just the time that is left.
+Redirects are not followed, cookies and ``~/.netrc`` do not exist here, and what a server may
+send is bounded.
 """
 
 from __future__ import annotations
 
-import functools
 import json as json_module
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import requests
 from requests.utils import requote_uri
+from urllib3.response import HTTPResponse
 
 from llmpool._validators import as_count, as_seconds, refuse
-from llmpool.providers._adapter import WireAdapter, WireRequest
-from llmpool.providers._body import Body
-from llmpool.providers._connections import Answer, Connections
+from llmpool.providers._adapter import WireAdapter
+from llmpool.providers._connections import Allowance
 from llmpool.providers._deadline import Deadline
-from llmpool.providers._dial import dial
 from llmpool.providers._failure import WireFailure
-from llmpool.providers._h1 import LONGEST_WAIT
 from llmpool.providers._headers import Headers, check_fields
-from llmpool.providers._replies import OpenReply, Reply
+from llmpool.providers._replies import OpenReply, Reply, abandon, read_all
 from llmpool.providers._route import Route, find_route
-from llmpool.providers._unpack import ACCEPTED, read_all, unpacked
+from llmpool.providers._sockets import LONGEST_WAIT
 
 __all__ = ["Auth", "Deadline", "HttpClient", "OpenReply", "Reply", "WireFailure"]
 
 MOST_BYTES = 64 * 1024 * 1024
-_MOST_TARGETS = 256
+ACCEPTED = "gzip, deflate"
+_MOST_URLS = 256
 _PACKED = {"Accept-Encoding": ACCEPTED}
 _PLAIN = {"Accept-Encoding": "identity"}
+_CODINGS = ("identity", "gzip", "x-gzip", "deflate")
 _encode = json_module.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 Auth = Callable[[], Mapping[str, str]]
@@ -80,14 +81,11 @@ class HttpClient:
         self._route = find_route(base_url, proxies, verify)
         self._auth = auth
         self._headers = _first_headers(self._route, headers or {})
-        self._targets: dict[str, str] = {}
+        self._urls: dict[str, str] = {}
         as_seconds("connect_timeout", connect_timeout)
         as_count("max_connections", max_connections)
         self._adapter = WireAdapter(
-            Connections(
-                functools.partial(dial, self._route, limit=min(connect_timeout, LONGEST_WAIT)),
-                keep=max_connections,
-            )
+            self._route, limit=min(connect_timeout, LONGEST_WAIT), keep=max_connections
         )
 
     def __repr__(self) -> str:
@@ -117,15 +115,15 @@ class HttpClient:
             WireFailure: There is no such answer.
             ValueError, TypeError: *json* cannot be written as JSON, or a header is unfit.
         """
-        answer, unread = self._exchange(
+        raw, fields = self._exchange(
             method, path, json, body, {**_PACKED, **(headers or {})}, deadline, once
         )
         try:
-            data = read_all(unread, deadline, max_bytes, self._route.where)
+            data = read_all(raw, max_bytes, self._route.where)
         except WireFailure as error:
             failure = error.bare()
         else:
-            return Reply(answer.status, answer.headers, data)
+            return Reply(raw.status, fields, data)
         raise failure
 
     def open(
@@ -146,10 +144,10 @@ class HttpClient:
         reads of the body, and is theirs to move.
         """
         # Not packed: a packer in the way would hold events back.
-        answer, unread = self._exchange(
+        raw, fields = self._exchange(
             method, path, json, body, {**_PLAIN, **(headers or {})}, deadline, once
         )
-        return OpenReply(answer, unread, deadline, self._route.where)
+        return OpenReply(raw, fields, deadline, self._route.where)
 
     def close(self) -> None:
         """Close the idle connections; those in use are closed when they are done with."""
@@ -168,17 +166,18 @@ class HttpClient:
         headers: Mapping[str, str],
         deadline: Deadline,
         once: bool,
-    ) -> tuple[Answer, Body]:
+    ) -> tuple[HTTPResponse, Headers]:
         # What is raised from here on shows this frame, so no key may be in its variables.
-        request = self._write(method, path, json, body, headers, deadline, once)
+        request = self._write(method, path, json, body, headers)
         if isinstance(request, str):
             raise ValueError(request)
-        answer = self._adapter.exchange(request)
-        try:
-            return answer, self._judge(answer)
-        except BaseException:
-            answer.body.close()
-            raise
+        raw = self._adapter.exchange(request, Allowance(deadline, once))
+        fields = Headers.read(raw.headers.items())
+        failure = self._judge(raw.status, fields)
+        if failure is not None:
+            abandon(raw)
+            raise failure
+        return raw, fields
 
     def _write(
         self,
@@ -187,9 +186,7 @@ class HttpClient:
         json: Any,
         body: bytes | None,
         headers: Mapping[str, str],
-        deadline: Deadline,
-        once: bool,
-    ) -> WireRequest | str:
+    ) -> requests.PreparedRequest | str:
         """Put the request together; where a header is unfit, say so."""
         fields = list(headers.items())
         if json is not None:
@@ -202,46 +199,37 @@ class HttpClient:
             return problem
         if body is not None or method != "GET":
             fields.append(("Content-Length", str(len(body or b""))))
-        target = self._target(path)
-        all_fields = self._headers.replaced(fields)
-        lines = [f"{name}: {value}\r\n" for name, value in all_fields.lines()]
-        head = f"{method} {target} HTTP/1.1\r\n{''.join(lines)}\r\n".encode("latin-1")
-        route = self._route
-        return WireRequest(
-            method,
-            target if target.startswith("http") else route.origin + target,
-            all_fields,
-            body,
-            wire=head + body if body else head,
-            where=route.where,
-            deadline=deadline,
-            once=once,
-        )
+        # By hand, for to prepare it anew each time costs more than to send it.
+        request = requests.PreparedRequest()
+        request.method = method
+        request.url = self._url(path)
+        request.headers = self._headers.replaced(fields)  # type: ignore[assignment]
+        request.body = body
+        return request
 
-    def _target(self, path: str) -> str:
-        """Give the request target for *path*: whole, where a proxy is to read it."""
-        target = self._targets.get(path)
-        if target is None:
+    def _url(self, path: str) -> str:
+        url = self._urls.get(path)
+        if url is None:
             route = self._route
-            target = requote_uri(route.target(path))
-            if route.proxy is not None and not route.secure:
-                target = route.origin + target
-            if len(self._targets) >= _MOST_TARGETS:
-                self._targets = {}  # not cleared: another thread may be looking
-            self._targets[path] = target
-        return target
+            url = route.origin + requote_uri(route.target(path))
+            if len(self._urls) >= _MOST_URLS:
+                self._urls = {}  # not cleared: another thread may be looking
+            self._urls[path] = url
+        return url
 
-    def _judge(self, answer: Answer) -> Body:
-        """Refuse what is no answer of the server's own; unpack the rest."""
-        status = answer.status
+    def _judge(self, status: int, fields: Headers) -> WireFailure | None:
+        """Refuse what is no answer of the server's own, or packed in a way not asked for."""
         where = self._route.where
         if 300 <= status < 400:
             message = f"{where}: answered with a redirect ({status}), which is not followed"
-            raise WireFailure("redirect", "answered", message, status=status)
+            return WireFailure("redirect", "answered", message, status=status)
         if status == 407:
             message = f"{where}: a proxy on the way demands credentials (407)"
-            raise WireFailure("proxy", "answered", message, status=status)
-        return unpacked(answer.body, answer.headers.get("content-encoding"), where)
+            return WireFailure("proxy", "answered", message, status=status)
+        if fields.get("content-encoding", "identity").strip().lower() not in _CODINGS:
+            message = f"{where}: the answer has a content coding not asked for"
+            return WireFailure("bad-protocol", "answered", message)
+        return None
 
 
 def _first_headers(route: Route, headers: Mapping[str, str]) -> Headers:

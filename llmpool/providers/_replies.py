@@ -7,11 +7,15 @@ import threading
 from collections.abc import Mapping
 
 import attrs
+from urllib3.exceptions import HTTPError
+from urllib3.response import HTTPResponse
 
-from llmpool.providers._body import Body
-from llmpool.providers._connections import Answer
+from llmpool.providers._connections import Connection
 from llmpool.providers._deadline import Deadline
 from llmpool.providers._failure import WireFailure
+from llmpool.providers._sockets import TimedSocket
+
+_PIECE = 64 * 1024  # most that is read and unpacked at once, so that a bomb stays small
 
 
 @attrs.frozen
@@ -21,6 +25,48 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes = attrs.field(repr=False)
+
+
+def read_some(raw: HTTPResponse, where: str) -> bytes:
+    """
+    Give what is there of a body, unpacked, waiting for the first byte; empty at its end.
+
+    Raises:
+        WireFailure: with ``sent`` "answered".
+    """
+    try:
+        return raw.read1(_PIECE, decode_content=True)
+    except HTTPError:
+        message = f"{where}: the content of the answer cannot be read"
+        raise WireFailure("bad-protocol", "answered", message) from None
+
+
+def read_all(raw: HTTPResponse, most: int, where: str) -> bytes:
+    """
+    Read a body to its end, which must come before *most* bytes are exceeded.
+
+    Whatever goes wrong, the connection is closed.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        while size <= most:
+            piece = read_some(raw, where)
+            if not piece:
+                return b"".join(pieces)
+            pieces.append(piece)
+            size += len(piece)
+    finally:
+        abandon(raw)
+    raise WireFailure("too-large", "answered", f"{where}: the answer is larger than {most} bytes")
+
+
+def abandon(raw: HTTPResponse) -> None:
+    """Close the connection of an answer, unless it has been read to its end."""
+    connection = raw.connection
+    if isinstance(connection, Connection):
+        connection.abandon()
+    raw.close()
 
 
 class OpenReply:
@@ -33,14 +79,16 @@ class OpenReply:
     another reads, whose read then ends with a WireFailure.
 
     Attributes:
-        deadline: When the next read must have ended; move it between reads.
+        deadline: When the next read must have ended; move or replace it between reads.
     """
 
-    def __init__(self, answer: Answer, body: Body, deadline: Deadline, where: str) -> None:
-        self.status = answer.status
-        self.headers: Mapping[str, str] = answer.headers
+    def __init__(
+        self, raw: HTTPResponse, headers: Mapping[str, str], deadline: Deadline, where: str
+    ) -> None:
+        self.status = raw.status
+        self.headers = headers
         self.deadline = deadline
-        self._body = body
+        self._raw = raw
         self._where = where
         self._closed = False
         self._pid = os.getpid()
@@ -70,7 +118,10 @@ class OpenReply:
         failure: WireFailure | None = None
         data = b""
         try:
-            data = self._body.read1(self.deadline)
+            sock = self._find_socket()
+            if sock is not None:
+                sock.keep(self.deadline)
+            data = read_some(self._raw, self._where)
         except WireFailure as error:
             failure = error.bare()
         except BaseException:
@@ -83,24 +134,34 @@ class OpenReply:
         if self._is_closed():
             failure = self._closed_failure()  # what the read saw was the doing of close()
         if failure is not None:
+            self.close()
             raise failure
         return data
 
     def close(self) -> None:
         """Let go of the connection, at once; more than once does no harm."""
         self._closed = True
-        if not self._let_go() and self._pid == os.getpid():
-            self._body.wake()  # the reader lets go
+        sock = self._find_socket()
+        reading = not self._let_go()
+        if reading and sock is not None and self._pid == os.getpid():
+            sock.wake()  # the reader lets go
+
+    def _find_socket(self) -> TimedSocket | None:
+        """Give what the answer is coming over: nothing once it is whole."""
+        connection = self._raw.connection
+        return connection.live if isinstance(connection, Connection) else None
 
     def _let_go(self) -> bool:
         """Close the body if nobody is reading; it stays owned, for nobody shall read it again."""
         if not self._owned.acquire(blocking=False):
             return False
-        self._body.close()
+        abandon(self._raw)
         return True
 
     def _is_closed(self) -> bool:
         return self._closed
 
     def _closed_failure(self) -> WireFailure:
-        return WireFailure("cut", "answered", f"{self._where}: the reply was closed by its reader")
+        return WireFailure(
+            "cut", "answered", f"{self._where}: the answer was closed before its end"
+        )

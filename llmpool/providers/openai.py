@@ -10,11 +10,10 @@ from llmpool import _validators as valid
 from llmpool.messages import CompletionRequest, CompletionResponse, EmbeddingResponse
 from llmpool.providers import _openai_shapes as shapes
 from llmpool.providers import _translate
-from llmpool.providers._http import Deadline, HttpClient, OpenReply
+from llmpool.providers._http import ACCEPTED, Deadline, HttpClient, OpenReply
 from llmpool.providers._keys import Key, Secret
 from llmpool.providers._openai_stream import OpenAIStream
 from llmpool.providers._private import Private, keys_in, texts_in
-from llmpool.providers._unpack import ACCEPTED
 
 _PACKED = {"Accept-Encoding": ACCEPTED}
 _PLAIN = {"Accept-Encoding": "identity"}

@@ -112,14 +112,14 @@ def test_name_whose_lookup_hangs_in_a_check(stage: Stage, names: Names) -> None:
 def no_route(monkeypatch: pytest.MonkeyPatch) -> Callable[[set[int]], None]:
     """Give a function that takes the route to some ports away, and gives back that to all others."""
     cut: set[int] = set()
-    connect = _dial._Socket.connect
+    connect = _dial.TimedSocket.connect
 
     def connect_or_not(self: socket.socket, address: Any) -> None:
         if address[1] in cut:
             raise OSError(errno.ENETUNREACH, "Network is unreachable")
         connect(self, address)
 
-    monkeypatch.setattr(_dial._Socket, "connect", connect_or_not)
+    monkeypatch.setattr(_dial.TimedSocket, "connect", connect_or_not)
 
     def choose(ports: set[int]) -> None:
         cut.clear()

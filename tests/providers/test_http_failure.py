@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import os
@@ -56,6 +57,20 @@ def test_a_failure_refers_to_nothing(serve: object, method: str) -> None:
     assert KEY.encode() not in pickle.dumps(error)
     assert str(error).startswith(f"127.0.0.1:{server.port}: ")
     assert str(error).isprintable()
+
+
+@pytest.mark.parametrize("answer", [OK, b"HTTP/1.1 200 OK\r\nno header\r\n\r\n"])
+def test_what_is_logged(answer: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither path nor query nor key, at any level."""
+    with Server(answering(answer)) as server:
+        client = HttpClient(
+            f"{server.url}/secret-path?key={KEY}", auth=lambda: {"X-Key": KEY}, proxies={}
+        )
+        for _ in range(2):
+            with contextlib.suppress(WireFailure):
+                client.send("POST", "/", json={}, deadline=Deadline.after(10))
+    assert KEY not in caplog.text
+    assert "secret-path" not in caplog.text
 
 
 def test_a_failure_over_the_wall_of_a_process() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import pytest
 from loopback import CA, OK, WAIT, Peer, Server, answering, reply
@@ -83,16 +85,17 @@ def test_every_answer_belongs_to_its_question(told: str, tls: str | None) -> Non
 
 
 def test_the_connections_of_the_parent() -> None:
-    """The child closes its copies of them, the busy ones too, and says nothing to the server."""
+    """The child closes its copies of the idle ones, and says nothing to the server."""
     with Server(answering(OK)) as server:
         client = HttpClient(server.url, proxies={})
         busy = client.open("GET", "/", deadline=Deadline.after(10))
         client.send("GET", "/", deadline=Deadline.after(10))
         inherited = client._adapter._connections
+        assert inherited.pool is not None
+        (idle,) = inherited.pool.queue
         client.reset_after_fork()
         assert client._adapter._connections is not inherited
-        assert not inherited._idle
-        assert all(one.sock.fileno() == -1 for one in inherited._open)
+        assert idle.is_closed
         assert client.send("GET", "/", deadline=Deadline.after(10)).body == b"ok"
         busy.close()
         assert server.accepted == 3
@@ -114,7 +117,8 @@ def test_a_stream_of_the_parent_in_the_child(monkeypatch: pytest.MonkeyPatch) ->
     with Server(answering(OK)) as server:
         stream = HttpClient(server.url, proxies={}).open("GET", "/", deadline=Deadline.after(10))
         woken: list[object] = []
-        stream._body.wake = lambda: woken.append(stream)  # type: ignore[method-assign]
+        connection: Any = stream._raw.connection
+        connection.live.wake = lambda: woken.append(stream)
         assert stream._owned.acquire(blocking=False)  # a thread of the parent reads
         with monkeypatch.context() as patched:
             patched.setattr(os, "getpid", lambda: -1)
@@ -124,6 +128,21 @@ def test_a_stream_of_the_parent_in_the_child(monkeypatch: pytest.MonkeyPatch) ->
         assert woken == [stream]
 
 
+def test_a_stream_closed_in_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the child's copy of the connection is closed: the parent's is not shut down."""
+    with Server(answering(OK)) as server:
+        stream = HttpClient(server.url, proxies={}).open("GET", "/", deadline=Deadline.after(10))
+        connection: Any = stream._raw.connection
+        parents = socket.socket(fileno=os.dup(connection.sock.fileno()))
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        stream.close()
+        assert connection.is_closed
+        with parents:
+            parents.settimeout(WAIT)
+            parents.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert parents.recv(65536) == OK
+
+
 def test_an_answer_that_ends_in_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its connection is not kept there: the parent has it too."""
     with Server(answering(OK)) as server:
@@ -131,4 +150,6 @@ def test_an_answer_that_ends_in_the_child(monkeypatch: pytest.MonkeyPatch) -> No
         stream = client.open("GET", "/", deadline=Deadline.after(10))
         monkeypatch.setattr(os, "getpid", lambda: -1)
         assert stream.read1() == b"ok"
-        assert not client._adapter._connections._idle
+        kept = client._adapter._connections.pool
+        assert kept is not None
+        assert not kept.queue

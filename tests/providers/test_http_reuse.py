@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from loopback import CHUNKED, OK, WAIT, Peer, Server, answering, chunks, once, reply
 
-from llmpool.providers._connections import Connections
+from llmpool.providers import _connections
 from llmpool.providers._deadline import Deadline
-from llmpool.providers._h1 import Connection
 from llmpool.providers._http import HttpClient, WireFailure
+from llmpool.providers._sockets import TimedSocket
 
 
 def soon() -> Deadline:
@@ -206,27 +206,32 @@ def test_a_reset_in_the_body() -> None:
     assert (caught.value.kind, caught.value.sent) == ("reset", "answered")
 
 
-def test_an_answer_before_all_was_sent() -> None:
+def test_an_answer_before_all_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that refuses a large request is heard, and the connection not kept."""
-    ours, theirs = socket.socketpair()
+    ours, theirs = timed_pair()
     theirs.sendall(OK)
     theirs.shutdown(socket.SHUT_RD)
-    kept = Connections(lambda _: Connection(ours, "here"), keep=5)
-    answer = kept.exchange(b"POST / HTTP/1.1\r\n\r\n" + bytes(5_000_000), soon(), once=False)
-    assert answer.status == 200
-    assert answer.body.read1(soon()) == b"ok"
+    monkeypatch.setattr(_connections, "dial", lambda *_: ours)
+    client = HttpClient("http://127.0.0.1:9", proxies={})
+    assert client.send("POST", "/", body=bytes(5_000_000), deadline=soon()).body == b"ok"
     assert ours.fileno() == -1
     theirs.close()
 
 
-def test_a_connection_that_takes_nothing() -> None:
+def test_a_connection_that_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a byte left: what was asked is certain not to have been done."""
-    ours, theirs = socket.socketpair()
+    ours, theirs = timed_pair()
     theirs.close()
+    monkeypatch.setattr(_connections, "dial", lambda *_: ours)
     with pytest.raises(WireFailure) as caught:
-        Connection(ours, "here").ask(b"POST / HTTP/1.1\r\n\r\n", soon())
+        HttpClient("http://127.0.0.1:9", proxies={}).send("POST", "/", json={}, deadline=soon())
     assert (caught.value.kind, caught.value.sent) == ("reset", "no")
-    ours.close()
+    assert ours.fileno() == -1
+
+
+def timed_pair() -> tuple[TimedSocket, socket.socket]:
+    ours, theirs = socket.socketpair()
+    return TimedSocket(fileno=ours.detach()), theirs
 
 
 def test_64_threads() -> None:
@@ -283,46 +288,32 @@ def test_a_client_that_was_closed() -> None:
         assert server.accepted == 2
 
 
-def test_closed_while_a_connection_is_put_back() -> None:
-    """The connection is closed whichever of the two is first."""
-    ours, theirs = socket.socketpair()
+def test_closed_while_a_connection_is_in_use() -> None:
+    """It is closed when its answer has been read."""
+    ended = threading.Event()
 
-    class Closing(Connection):
-        def rest(self) -> None:
-            connections.close()
+    def serve(peer: Peer) -> None:
+        peer.request()
+        peer.send(OK)
+        assert peer.wait_for_end()
+        ended.set()
 
-    connections = Connections(lambda _: pytest.fail("not to be dialled"), keep=5)
-    connections._put_back(Closing(ours, "here"))
-    assert ours.fileno() == -1
-    theirs.close()
+    with Server(serve) as server:
+        client = HttpClient(server.url, proxies={})
+        stream = client.open("GET", "/", deadline=soon())
+        client.close()
+        assert stream.read1() == b"ok"
+        assert ended.wait(WAIT)
 
 
-def test_a_connection_idle_for_long() -> None:
+def test_a_connection_idle_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is not used again, for something on the way may have forgotten it."""
-
-    def dial(_: Deadline) -> Connection:
-        host, port = server.url.removeprefix("http://").split(":")
-        return Connection(socket.create_connection((host, int(port))), "here")
-
+    monkeypatch.setattr(_connections, "IDLE_LIMIT", -1.0)
     with Server(answering(OK)) as server:
-        connections = Connections(dial, keep=5, idle_limit=0.0)
+        client = HttpClient(server.url, proxies={})
         for _ in range(2):
-            answer = connections.exchange(b"GET / HTTP/1.1\r\n\r\n", soon(), once=False)
-            assert answer.body.read1(soon()) == b"ok"
-        connections.close()
+            client.send("GET", "/", deadline=soon())
         assert server.accepted == 2
-
-
-def test_a_socket_that_cannot_be_asked() -> None:
-    """It counts as dead."""
-    ours, theirs = socket.socketpair()
-    connection = Connection(ours, "here")
-    connection.rest()
-    assert connection.is_fresh(240.0)
-    ours.close()
-    assert not connection.is_fresh(240.0)
-    connection.close()
-    theirs.close()
 
 
 def test_an_interrupt_while_waiting_for_the_answer() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+from typing import Any
 
 import pytest
 from loopback import CA, CHUNKED, OK, WAIT, Peer, Server, Stopwatch, chunks
@@ -55,7 +56,7 @@ def test_a_piece_is_given_as_soon_as_it_is_there(how: str, tls: str | None) -> N
 
 
 def test_many_chunks_at_once() -> None:
-    """They come as one piece, and the connection is kept at their end."""
+    """They come one by one, and the connection is kept at their end."""
     pieces = [b"data: %d\n\n" % number for number in range(1000)]
 
     def serve(peer: Peer) -> None:
@@ -67,8 +68,7 @@ def test_many_chunks_at_once() -> None:
         for _ in range(2):
             with client.open("GET", "/", deadline=soon()) as stream:
                 read = list(iter(stream.read1, b""))
-            assert b"".join(read) == b"".join(pieces)
-            assert len(read) < 100
+            assert read == pieces
         assert server.accepted == 1
 
 
@@ -90,7 +90,7 @@ def test_the_clock_between_pieces() -> None:
             stream.deadline.move(60)
             got += stream.read1()
         assert got == b"two"
-        stream.deadline.move(0.2)
+        stream.deadline = Deadline.after(0.2)
         with Stopwatch() as taken, pytest.raises(WireFailure) as caught:
             stream.read1()
         assert taken.seconds < 5.0
@@ -122,7 +122,7 @@ def test_a_stream_not_read_to_its_end(how: str, tls: str | None) -> None:
         if how == "closed":
             stream.close()
             stream.close()
-            with pytest.raises(WireFailure, match="closed by its reader"):
+            with pytest.raises(WireFailure, match="closed before its end"):
                 stream.read1()
         elif how == "left":
             with pytest.raises(ZeroDivisionError), stream:
@@ -163,7 +163,7 @@ def test_closed_by_another_thread_while_it_is_read(tls: str | None) -> None:
         assert not reader.is_alive()
         assert ended.wait(WAIT)
     assert [str(problem) for problem in problems] == [
-        f"127.0.0.1:{server.port}: the reply was closed by its reader"
+        f"127.0.0.1:{server.port}: the answer was closed before its end"
     ]
 
 
@@ -181,7 +181,7 @@ def test_a_packed_stream_is_closed_while_it_is_read() -> None:
         stream = HttpClient(server.url, proxies={}).open("GET", "/", deadline=Deadline.after(60))
         closer = threading.Thread(target=close_once_read, args=(stream,))
         closer.start()
-        with pytest.raises(WireFailure, match="closed by its reader"):
+        with pytest.raises(WireFailure, match="closed before its end"):
             stream.read1()
         closer.join(WAIT)
         assert ended.wait(WAIT)
@@ -199,14 +199,14 @@ def test_an_interrupt_while_a_piece_is_read(monkeypatch: pytest.MonkeyPatch) -> 
     with Server(starts_and_waits(ended)) as server:  # type: ignore[arg-type]
         stream = HttpClient(server.url, proxies={}).open("GET", "/", deadline=soon())
 
-        def interrupt(_: Deadline) -> bytes:
+        def interrupt(*_: object, **__: object) -> bytes:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(stream._body, "read1", interrupt)
+        monkeypatch.setattr(stream._raw, "read1", interrupt)
         with pytest.raises(KeyboardInterrupt):
             stream.read1()
         assert ended.wait(WAIT)
-        with pytest.raises(WireFailure, match="closed by its reader"):
+        with pytest.raises(WireFailure, match="closed before its end"):
             stream.read1()
 
 
@@ -215,15 +215,15 @@ def test_closed_during_a_read_that_succeeds() -> None:
     ended = threading.Event()
     with Server(starts_and_waits(ended)) as server:  # type: ignore[arg-type]
         stream = HttpClient(server.url, proxies={}).open("GET", "/", deadline=soon())
-        read1 = stream._body.read1
+        read1 = stream._raw.read1
 
-        def closing(deadline: Deadline) -> bytes:
-            data = read1(deadline)
+        def closing(*args: Any, **kwargs: Any) -> bytes:
+            data = read1(*args, **kwargs)
             stream._closed = True  # as close() does first
             return data
 
-        stream._body.read1 = closing  # type: ignore[method-assign]
-        with pytest.raises(WireFailure, match="closed by its reader"):
+        stream._raw.read1 = closing  # type: ignore[method-assign]
+        with pytest.raises(WireFailure, match="closed before its end"):
             stream.read1()
         assert ended.wait(WAIT)
 

