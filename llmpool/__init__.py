@@ -51,6 +51,7 @@ from llmpool.strategies import Candidate, RoutingStrategy
 from llmpool.streams import CompletionStream
 
 if TYPE_CHECKING:
+    from llmpool.providers.client import ClientProvider
     from llmpool.providers.openai import OpenAIProvider
 
 __version__ = "0.1.0"
@@ -60,6 +61,7 @@ __all__ = [
     "AuthenticationFailed",
     "Candidate",
     "Choice",
+    "ClientProvider",
     "CompletionRequest",
     "CompletionResponse",
     "CompletionStream",
@@ -114,6 +116,10 @@ def __getattr__(name: str) -> Any:
         from llmpool.providers.openai import OpenAIProvider
 
         return OpenAIProvider
+    if name == "ClientProvider":
+        from llmpool.providers.client import ClientProvider
+
+        return ClientProvider
     raise AttributeError(f"module 'llmpool' has no attribute {name!r}")
 
 

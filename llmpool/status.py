@@ -174,6 +174,9 @@ class Explanation:
 class Event:
     """
     A change of a deployment's state; ``at`` is the pool's monotonic time in seconds.
+
+    The checker's own changes (``"running"``, ``"degraded"``, ``"dead"``) come too; their
+    ``deployment`` is empty.
     """
 
     pool: str

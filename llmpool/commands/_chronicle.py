@@ -11,13 +11,14 @@ import attrs
 from llmpool import Event
 from llmpool.commands._script import Act
 
-OUT = frozenset({"unhealthy", "cooling", "disabled"})
+OUT = frozenset({"unhealthy", "cooling", "disabled", "draining"})
 """States in which a deployment gets no calls."""
 
 TONES = {
     "healthy": "good",
     "recovering": "warn",
     "cooling": "warn",
+    "draining": "warn",
     "unhealthy": "bad",
     "disabled": "bad",
 }
@@ -26,6 +27,7 @@ _SAID = {
     "healthy": "pool: {name} is healthy, it gets its share of calls",
     "recovering": "pool: {name} answers its checks; it is recovering, on a few calls at first",
     "cooling": "pool: {name} is cooling, it gets no calls",
+    "draining": "pool: {name} is draining, it gets no new calls",
     "unhealthy": "pool: {name} is unhealthy, it gets no calls",
     "disabled": "pool: {name} is disabled, it gets no calls",
 }
@@ -75,7 +77,9 @@ class Chronicle:
         self._changes: list[Event] = []
 
     def __call__(self, event: Event) -> None:
-        """Write down a change of a deployment's state."""
+        """Write down a change of a deployment's state; the checker's own changes are not the demo's story."""
+        if not event.deployment:
+            return
         said = _SAID[event.new].format(name=event.deployment)
         if event.new in OUT and event.reason:
             said = f"{said}: {_ADDRESS.sub('', event.reason)}"

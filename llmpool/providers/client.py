@@ -80,7 +80,7 @@ class ClientProvider:
             raise _translate.answer_error(200, {}, failed, private)
         return openai.read_completion(answer)
 
-    def stream(self, request: CompletionRequest, timeout: float) -> ClientStream:
+    def stream(self, request: CompletionRequest, timeout: float) -> _ClientStream:
         """
         Begin to answer *request*.
 
@@ -100,7 +100,7 @@ class ClientProvider:
         if isinstance(events, (str, bytes, Mapping)) or not isinstance(events, Iterable):
             _as_json(events, private)
             raise _translate.no_answer("an answer that is no stream")
-        return ClientStream(events, reader, private)
+        return _ClientStream(events, reader, private)
 
     def embed(self, texts: Sequence[str], model: str | None, timeout: float) -> EmbeddingResponse:
         """
@@ -165,7 +165,7 @@ class ClientProvider:
         )
 
 
-class ClientStream(Iterator[StreamChunk]):
+class _ClientStream(Iterator[StreamChunk]):
     """
     The pieces of one answer, from the events that a client gives.
 

@@ -231,3 +231,35 @@ def test_the_chronicle() -> None:
     assert out.said == "pool: eu is unhealthy, it gets no calls: connection refused"
     assert "refused" not in back.said
     assert [spell.back_at for spell in chronicle.spells()] == [3.0]
+
+
+@pytest.mark.parametrize(
+    "state",
+    ["healthy", "recovering", "cooling", "unhealthy", "disabled", "draining"],
+)
+def test_the_chronicle_of_each_state(state: str) -> None:
+    """Whatever state a deployment comes to has its words, with its name and the state in them."""
+    chronicle = Chronicle(start=100.0)
+    chronicle(change("eu", state, 101.0))
+    (happening,) = chronicle.happenings()
+    assert happening.said.startswith("pool: eu ")
+    assert state in happening.said
+    assert happening.tone in {"good", "warn", "bad"}
+
+
+@pytest.mark.parametrize("state", ["dead", "degraded", "running"])
+def test_the_chronicle_of_the_checker(state: str) -> None:
+    """What becomes of the checker itself is nobody's spell and is not written down."""
+    chronicle = Chronicle(start=100.0)
+    chronicle(change("", state, 101.0, "no thread can be started"))
+    assert (chronicle.happenings(), chronicle.spells()) == ((), ())
+
+
+def test_a_drained_deployment() -> None:
+    """It is out, in words that say by whom, until it is resumed."""
+    chronicle = Chronicle(start=100.0)
+    chronicle(change("eu", "draining", 101.0, "drained by the user"))
+    chronicle(change("eu", "healthy", 103.0))
+    drained, _ = chronicle.happenings()
+    assert drained.said == "pool: eu is draining, it gets no new calls: drained by the user"
+    assert chronicle.spells() == (Spell("eu", "draining", "drained by the user", 1.0, 3.0, 3.0),)
