@@ -29,7 +29,23 @@ class Booking:
         self._roster = roster
         self._rng = rng
 
-    def book_call(self, claim: Claim, entry: Entry, outcome: Outcome, now: float) -> None:
+    def book_call(
+        self, claim: Claim, entry: Entry, outcome: Outcome, now: float, latency: float
+    ) -> None:
+        """Count what came of a call's attempt, and move the record as it asks."""
+        if outcome.foreign or entry.removed:
+            return
+        entry.requests += 1
+        health = entry.health
+        if outcome.verdict is Verdict.OK:
+            entry.latencies.add(latency, now)
+            entry.latency = entry.latencies.mean
+            if claim.generation == health.generation:
+                health.call_ok(claim.started_at, now)
+        else:
+            self._book_failure(claim, entry, outcome, now)
+
+    def _book_failure(self, claim: Claim, entry: Entry, outcome: Outcome, now: float) -> None:
         health = entry.health
         verdict = outcome.verdict
         stale = claim.generation != health.generation
@@ -63,7 +79,7 @@ class Booking:
         for other in self._roster.entries.values():
             if other is not entry and other.deployment.quota_group == group:
                 reason = f"shares the quota {group!r} with {entry.name}"
-                other.health.share_limit(delay, entry.health, now, reason)
+                other.health.cooldown.share(delay, entry.health.cooldown, now, reason)
                 self._roster.refresh(other, now)
 
     def _fault(self, entry: Entry, outcome: Outcome, now: float) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from llmpool import errors, retries
+from llmpool import clients, errors, retries
 from llmpool import outcomes as out
 from llmpool.claims import Claim, LastingClaim
 from llmpool.clock import Clock
@@ -37,8 +37,8 @@ class Call(Generic[_T]):
     """
     The state of one call: what was tried, what came of it, what may still be tried.
 
-    Once it has run, ``value`` is what came, ``claim`` whence, and ``latency`` the seconds of the attempt
-    that answered.
+    Once it has run, ``value`` is what came, ``claim`` whence, ``latency`` the seconds of the attempt
+    that answered, and ``failed`` the attempts before it, oldest first.
 
     Threads: it belongs to the caller's thread, where every attempt runs.
     """
@@ -46,6 +46,7 @@ class Call(Generic[_T]):
     value: _T
     claim: Claim
     latency = 0.0
+    failed: tuple[Attempt, ...] = ()
     _worked = 0  # attempts that may have done work
     _returns = 0  # attempts on a deployment that was asked before
     _over = False
@@ -74,31 +75,38 @@ class Call(Generic[_T]):
             NoHealthyDeployment: nothing could be asked.
             PoolClosed: the pool is closed.
         """
-        # The first attempt does not pass through tenacity: that costs more than all the rest.
-        done = self._attempt()
-        if not done and not self._stop():
-            self._hold_back(self._pause())
-            done = retries.repeat(
-                self._attempt,
-                stop=self._stop,
-                wait=self._pause,
-                hold_back=self._hold_back,
-            )
-        if not done:
-            raise self._failure()
-        return self
-
-    @property
-    def failed(self) -> tuple[Attempt, ...]:
-        """The attempts that failed, oldest first."""
-        return tuple(end[2] for end in self._ends)
+        try:
+            # The first attempt does not pass through tenacity: that costs more than all the rest.
+            done = self._attempt()
+            if not done and not self._stop():
+                self._hold_back(self._pause())
+                done = retries.repeat(
+                    self._attempt,
+                    stop=self._stop,
+                    wait=self._pause,
+                    hold_back=self._hold_back,
+                )
+            if not done:
+                raise self._failure()
+            return self
+        finally:
+            # The errors hold frames, and these hold the call: a ring, were they kept.
+            if self._ends:
+                self.failed = tuple(end[2] for end in self._ends)
+                self._ends.clear()
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """Every attempt of a call that succeeded, oldest first."""
         assert self.claim.entry is not None
         last = _success(self.claim.entry.name, self.latency)
-        return (*self.failed, last) if self._ends else (last,)
+        return (*self.failed, last) if self.failed else (last,)
+
+    def hand_over(self) -> _T:
+        """Give the value, and hold on to neither it nor its claim."""
+        value = self.value
+        del self.value, self.claim
+        return value
 
     def _attempt(self) -> bool:
         """Make one attempt; tell whether it succeeded. If not, its end was noted."""
@@ -134,11 +142,13 @@ class Call(Generic[_T]):
         """Book a failed attempt; tell whether the error is the caller's own."""
         now = self._conduct.clock.now()
         latency = now - claim.started_at
-        fair = True
-        if isinstance(error, TimeoutError):
-            fair = claim.timeout >= self._conduct.ledger.fair_time(claim)
-        outcome = out.classify(error, passed_model=self._passes_model(claim), fair=fair)
-        self._conduct.ledger.settle(claim, outcome, now, latency)
+        ledger = self._conduct.ledger
+        outcome = clients.judge(
+            error,
+            passed_model=self._passes_model(claim),
+            is_fair=lambda: claim.timeout >= ledger.fair_time(claim),
+        )
+        ledger.settle(claim, outcome, now, latency)
         if outcome.foreign:
             return True
         name = claim.deployment.name
@@ -151,7 +161,9 @@ class Call(Generic[_T]):
         if outcome.verdict is Verdict.UNSUPPORTED or getattr(outcome.error, "code", None) == "tls":
             # What is missing there, or its certificate, is no other a moment later.
             self._wish.barred |= {name}
-        self._wish.attempts_left = max(1, self._conduct.policy.max_attempts - self._worked)
+        if self._retry is True:  # else no time is kept for others: what was sent is not repeated
+            left = self._conduct.policy.max_attempts - self._worked
+            self._wish.attempts_left = max(1, left)
         # A retry that leaves one which has just been taken out, or that follows a refusal, adds no
         # load; every other one is under the budget.
         self._wish.budgeted = not (outcome.refused or claim.taken_out)

@@ -11,6 +11,7 @@ import attrs
 
 from llmpool import _validators as valid
 from llmpool import errors
+from llmpool.clients import read_client_error
 from llmpool.config import Deployment
 from llmpool.health import Evidence
 from llmpool.messages import CompletionRequest, CompletionResponse, Message
@@ -51,8 +52,10 @@ class Ping:
         """Ask *deployment*; what it raises is judged as a call's error."""
         ping = getattr(deployment.provider, "ping", None)
         has_page = ping is not None
+        nothing = functools.partial(_complete_nothing, deployment)
+        ask: Callable[[float], object] = nothing if ping is None else ping
         try:
-            said = ping(timeout) if ping is not None else _complete_nothing(deployment, timeout)
+            said = _plainly(lambda: ask(timeout))
         except errors.ProviderError as error:
             if has_page and error.status in NO_PING_PAGE:
                 return OK
@@ -63,6 +66,17 @@ class Ping:
         if has_page and said is False:
             _refuse("ping() answered False")
         return OK
+
+
+def _plainly(ask: Callable[[], object]) -> object:
+    """Call *ask*, and put the pool's error in the place of a known client's, with nothing chained to it."""
+    try:
+        return ask()
+    except Exception as error:
+        ours = read_client_error(error)
+        if ours is None:
+            raise
+    raise ours
 
 
 def _complete_nothing(deployment: Deployment, timeout: float) -> object:
@@ -90,7 +104,7 @@ class Probe:
         model = deployment.upstream(self.model)
         request = CompletionRequest("ping", model=model, max_tokens=self.max_tokens)
         try:
-            answer = deployment.provider.complete(request, timeout)
+            answer = _plainly(lambda: deployment.provider.complete(request, timeout))
         except errors.ProviderError as error:
             outcome = classify(error)
             if outcome.verdict in _ABOUT_THE_REQUEST:
@@ -128,7 +142,7 @@ class Custom:
     def ask(self, deployment: Deployment, timeout: float) -> Outcome | HealthCheckResult:
         """Ask *deployment*; the checker bounds the time."""
         try:
-            said = self.fn(deployment)
+            said = _plainly(lambda: self.fn(deployment))
         except errors.ProviderError as error:
             # Of any kind: no error of a check's own is a rate limit or a caller's mistake.
             return attrs.evolve(classify(error), verdict=Verdict.FAULT)

@@ -17,6 +17,8 @@ from llmpool.strategies import Candidate
 UNMEASURED_TIMEOUT = 30.0
 UNMEASURED_FAIR = 5.0
 UNKNOWN_MODEL = "does not know the model"
+ANY = object()
+"""The upstream model of a wish that is not bound to one; None is a model that nobody named."""
 
 
 class Entry:
@@ -108,13 +110,13 @@ class Entry:
         most = self.deployment.max_concurrent
         self.limit = allowance if most is None else min(most, allowance)
 
-    def serves(self, model: str | None, tags: frozenset[str], upstream: str | None) -> bool:
+    def serves(self, model: str | None, tags: frozenset[str], upstream: object) -> bool:
         """Tell whether a call that wants this may come here, health apart."""
         deployment = self.deployment
         return (
             deployment.knows(model)
             and (not tags or tags.issubset(deployment.tags))
-            and (upstream is None or deployment.upstream(model) == upstream)
+            and (upstream is ANY or deployment.upstream(model) == upstream)
             and (model is None or model not in self.unknown)
         )
 
@@ -218,7 +220,7 @@ class Wish:
     """
 
     # Fields of their own only for what most calls change: an instance is made for every call.
-    upstream: str | None = None
+    upstream: object = ANY
     avoid: frozenset[str] = frozenset()
     barred: frozenset[str] = frozenset()
     return_at: float | None = None
@@ -242,15 +244,21 @@ class Wish:
         self.attempts_left = attempts_left
 
     @property
-    def key(self) -> tuple[str | None, frozenset[str], str | None]:
+    def key(self) -> tuple[str | None, frozenset[str], object]:
         """Give what decides, health apart, who may serve it."""
         return self.model, self.tags, self.upstream
 
     def avoids(self, name: str, now: float) -> bool:
         """Tell whether *name* is to be left out at this moment."""
+        return name in self.avoid and self.back_at(name, now) > now
+
+    def back_at(self, name: str, now: float) -> float:
+        """Give the time from which *name* may be asked: now, after a pause, or never again (inf)."""
         if name not in self.avoid:
-            return False
-        return self.return_at is None or now < self.return_at or name in self.barred
+            return now
+        if self.return_at is None or name in self.barred:
+            return math.inf
+        return self.return_at
 
 
 @attrs.frozen

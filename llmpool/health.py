@@ -8,29 +8,22 @@ the random numbers and the limits in, and makes sure that one thread at a time i
 from __future__ import annotations
 
 import enum
-import math
 import random
 from collections import deque
 from typing import Any
 
 import attrs
 
+from llmpool.cooldowns import CoolDown
 from llmpool.outcomes import Origin, Outcome
+from llmpool.tally import Tally
 
 SENTENCE_FIRST = 5.0
 SENTENCE_MOST = 120.0
-COOL_LEAST = 0.1
-COOL_MOST = 3600.0
-RATE_MOST = 60.0
-BUSY_MOST = 30.0
-BUSY_PATIENCE = 60.0
 DISABLED_FIRST = 60.0
 DISABLED_MOST = 3600.0
-WINDOW = 120.0
-WINDOW_LEAST = 10
+TALLY_LEAST = 10
 FULL_AFTER = 32
-THAW = 1.0
-"""Seconds after a cool-down during which one call at a time goes first."""
 PENALTY = 30.0
 """Seconds for which a fault counts as load."""
 UNMEASURED = 1 << 30
@@ -82,8 +75,7 @@ class Health:
     last_success_at: float | None = None
     short: int = 0  # time-outs under unfair deadlines since the last success
     network: bool = False  # the last outcome was a failure of the network, perhaps ours
-    window: deque[list[float]] = attrs.field(factory=deque)
-    """Buckets of ten seconds: [start, outcomes, faults, faults that no ping finds]."""
+    tally: Tally = attrs.field(factory=Tally)
     penalties: deque[float] = attrs.field(factory=deque)
 
     until: float = 0.0  # end of the sentence
@@ -96,13 +88,7 @@ class Health:
     proven: bool = False
     former: tuple[Any, ...] | None = None  # what a sentence for a failing network replaced
 
-    cooling_since: float = -math.inf
-    cooling_until: float = 0.0
-    cooling_reason: str | None = None
-    thaw_until: float = 0.0
-    rate_row: int = 0
-    busy_row: int = 0
-    busy_since: float | None = None
+    cooldown: CoolDown = attrs.field(factory=CoolDown)
 
     disabled_until: float | None = None
     disabled_period: float = 0.0
@@ -113,7 +99,7 @@ class Health:
 
     def cooling(self, now: float) -> bool:
         """Tell whether it waits out a rate limit or a rush."""
-        return now < self.cooling_until
+        return self.cooldown.runs(now)
 
     @property
     def healthy(self) -> bool:
@@ -137,12 +123,12 @@ class Health:
         if self.disabled_until is not None:
             return self.disabled_reason
         if self.state is not State.UNHEALTHY and self.cooling(now):
-            return self.cooling_reason
+            return self.cooldown.reason
         return self.reason if self.state is not State.HEALTHY else None
 
     def open_at(self, now: float) -> float:
         """Give the time from which calls may go there; not later than *now* when they may now."""
-        at = self.cooling_until
+        at = self.cooldown.until
         if self.disabled_until is not None:
             at = max(at, self.disabled_until)
         if self.state is State.UNHEALTHY:
@@ -156,13 +142,13 @@ class Health:
         most = UNMEASURED
         if self.state is State.RECOVERING:
             most = min(1 << min(self.trials, 5), FULL_AFTER)
-        if now < self.thaw_until:
+        if now < self.cooldown.thaw_until:
             most = min(most, 1)
         return most
 
     def next_change(self, now: float) -> float | None:
         """Give the next time at which something changes by itself."""
-        times = [self.cooling_until, self.thaw_until]
+        times = [self.cooldown.until, self.cooldown.thaw_until]
         if self.disabled_until is not None:
             times.append(self.disabled_until)
         if self.state is State.UNHEALTHY:
@@ -189,14 +175,13 @@ class Health:
         self.short = 0
         self.network = False
         self.last_success_at = now
-        self._bucket(now)[1] += 1
+        self.tally.bucket(now)[1] += 1
         # Plain traffic ends here, for nothing else is to be cleared.
         if (
             self.state is State.HEALTHY
-            and self.cooling_until == 0.0
-            and self.disabled_until is None
+            and self.cooldown.until == 0.0
+            and self.disabled_period == 0.0
         ):
-            self.busy_since = None
             return
         self._completed(started_at, now)
 
@@ -210,11 +195,8 @@ class Health:
         self.network = outcome.origin is Origin.NETWORK
         self.faults += 1
         self.row_server += deep
-        bucket = self._bucket(now)
-        bucket[1] += 1
-        bucket[2] += 1
-        bucket[3] += deep
-        total, faults, deep_faults = self._tally(now)
+        self.tally.add_fault(now, deep)
+        total, faults, deep_faults = self.tally.totals(now)
         if self.disabled_until is not None:
             self._try_used(now)
         elif self.state is State.UNHEALTHY:
@@ -224,7 +206,7 @@ class Health:
             self._trip(outcome, now, limits, rng, ping_clears=not self.row_server)
         elif self.faults >= limits.failure_threshold:
             self._trip(outcome, now, limits, rng, ping_clears=not self.row_server)
-        elif total >= WINDOW_LEAST and faults * 2 >= total:
+        elif total >= TALLY_LEAST and faults * 2 >= total:
             self._trip(outcome, now, limits, rng, ping_clears=not deep_faults)
 
     def short_timeout(self) -> bool:
@@ -241,10 +223,7 @@ class Health:
         self.row_server = max(0, self.row_server - 1)
         if self.penalties:
             self.penalties.pop()
-        for bucket in reversed(self.window):
-            if bucket[3]:
-                bucket[1:] = [count - 1 for count in bucket[1:]]
-                return
+        self.tally.take_back()
 
     # -- outcomes of checks -----------------------------------------------------------------
 
@@ -336,37 +315,10 @@ class Health:
 
     # -- verdicts that are no fault ---------------------------------------------------------
 
-    def cool(self, delay: float, now: float, reason: str) -> None:
-        """Begin a cool-down, or lengthen the one that runs; a shorter one changes nothing."""
-        until = now + min(max(delay, COOL_LEAST), COOL_MOST)
-        if until <= self.cooling_until:
-            return
-        self.cooling_since = now
-        self.cooling_until = until
-        self.thaw_until = until + THAW
-        self.cooling_reason = reason
-
-    def share_limit(self, delay: float, limited: Health, now: float, reason: str) -> None:
-        """Cool with *limited*, which draws on the same quota."""
-        self.rate_row = max(self.rate_row, limited.rate_row)
-        self.cool(delay, now, reason)
-
     def rate_limited(self, outcome: Outcome, now: float, rng: random.Random) -> float:
         """Book a rate limit; give the seconds to cool."""
-        delay = outcome.retry_after
-        if delay is None:
-            delay = self._delay(RATE_MOST, self.rate_row, now, rng)
-        if not self.cooling(now):
-            self.rate_row += 1
         self._try_used(now)
-        self.cool(delay, now, outcome.reason)
-        return delay
-
-    def _delay(self, most: float, row: int, now: float, rng: random.Random) -> float:
-        # Calls that were in flight together are refused together: that is one refusal.
-        if self.cooling(now):
-            return self.cooling_until - now
-        return rng.uniform(0.0, min(most, 2.0 ** min(row, 10)))
+        return self.cooldown.rate_limited(outcome, now, rng)
 
     def busy(self, outcome: Outcome, now: float, rng: random.Random) -> bool:
         """
@@ -375,22 +327,8 @@ class Health:
         Returns:
             Whether it has lasted so long that it is a fault too.
         """
-        if self.busy_since is None:
-            self.busy_since = now
-        delay = outcome.retry_after
-        if delay is None and outcome.loading:
-            delay = rng.uniform(2.0, 5.0)
-        elif delay is None:
-            delay = self._delay(BUSY_MOST, self.busy_row, now, rng)
-        if not self.cooling(now):
-            self.busy_row += 1
         self._try_used(now)
-        self.cool(delay, now, outcome.reason)
-        if outcome.loading:
-            self.busy_since = None
-            return False
-        since = max(self.busy_since, self.last_success_at or self.busy_since)
-        return now - since >= BUSY_PATIENCE
+        return self.cooldown.busy(outcome, now, rng, self.last_success_at)
 
     def disable(self, outcome: Outcome, now: float) -> bool:
         """
@@ -418,10 +356,7 @@ class Health:
 
     def _completed(self, started_at: float, now: float) -> None:
         """A completion went well: clear all that it could have found."""
-        if started_at > self.cooling_since:
-            self.cooling_until = self.thaw_until = 0.0
-            self.rate_row = self.busy_row = 0
-            self.busy_since = None
+        self.cooldown.clear(started_at)
         if self.disabled_until is not None:
             self._enable(now)
         self.disabled_period = 0.0
@@ -446,7 +381,7 @@ class Health:
         self.faults = self.row_server = self.check_faults = 0
         self.trial_failed = False
         self.healthy_since = now
-        self.window.clear()
+        self.tally = Tally()
 
     def _enable(self, now: float) -> None:
         self.disabled_until = None
@@ -481,12 +416,12 @@ class Health:
         self.trials = 0
         self.proven = False
         self.check_oks = 0
-        self.window.clear()
+        self.tally = Tally()
 
     def pardon(self, now: float) -> None:
         """Take back what rested on a network that was ours; an older sentence stands."""
         self.faults = self.row_server = self.check_faults = 0
-        self.window.clear()
+        self.tally = Tally()
         if self.former is None or self.state is not State.UNHEALTHY:
             return
         for field, value in zip(_FORMER, self.former, strict=True):
@@ -499,22 +434,6 @@ class Health:
         if limits.checks is Evidence.COMPLETION:
             return True
         return limits.checks is Evidence.PING and self.ping_clears and not self.trial_failed
-
-    # -- the last two minutes ---------------------------------------------------------------
-
-    def _bucket(self, now: float) -> list[float]:
-        window = self.window
-        if not window or now >= window[-1][0] + WINDOW / 12:
-            window.append([now, 0, 0, 0])
-            while window[0][0] <= now - WINDOW:
-                window.popleft()
-        return window[-1]
-
-    def _tally(self, now: float) -> tuple[float, float, float]:
-        """Give the outcomes of the last two minutes, the faults among them, and the deep ones."""
-        fresh = [bucket for bucket in self.window if bucket[0] > now - WINDOW]
-        total, faults, deep = (sum(bucket[column] for bucket in fresh) for column in (1, 2, 3))
-        return total, faults, deep
 
 
 _FOUND_BY_PING = frozenset({Origin.REACH, Origin.NETWORK, Origin.KEY})

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from llmpool import clients, own_retries
 from llmpool import outcomes as out
 from llmpool.claims import Claim
 from llmpool.clock import Clock
@@ -29,6 +30,7 @@ class Lease:
         self.deployment: Deployment = claim.deployment
         provider = claim.deployment.provider
         self.client: Any = getattr(provider, "client", provider)
+        own_retries.notice(self.client)
         self.model = model
 
     @property
@@ -44,7 +46,8 @@ class LeaseContext:
     """
     ``with pool.lease() as lease``: what the block does is the attempt.
 
-    An exception of the block is judged like a provider's and goes on to the caller; nothing is retried.
+    An exception of the block, a known client's too, is judged like a provider's and goes on to the
+    caller as it is; nothing is retried.
 
     Raises:
         RuntimeError: entered a second time.
@@ -81,11 +84,12 @@ class LeaseContext:
             if error is None:
                 claim.settle(out.OK, latency)
             elif isinstance(error, Exception):
-                fair = not isinstance(error, TimeoutError) or (
-                    claim.timeout >= self._ledger.fair_time(claim)
-                )
                 model = claim.wish.model
-                passed = model is not None and model not in claim.deployment.models
-                claim.settle(out.classify(error, passed_model=passed, fair=fair), latency)
+                outcome = clients.judge(
+                    error,
+                    passed_model=model is not None and model not in claim.deployment.models,
+                    is_fair=lambda: claim.timeout >= self._ledger.fair_time(claim),
+                )
+                claim.settle(outcome, latency)
         finally:
             claim.release()

@@ -12,20 +12,19 @@ from typing import Any, TypeVar
 
 import attrs
 
+from llmpool.bell import Bell
 from llmpool.booking import Booking
 from llmpool.claims import Claim
 from llmpool.clock import Clock
 from llmpool.config import Deployment, RetryPolicy
 from llmpool.entries import Entry, Refusal, Wish
 from llmpool.health import Evidence, Limits
-from llmpool.outcomes import OK, Outcome, Verdict
+from llmpool.outcomes import OK, Outcome
+from llmpool.places import Places
 from llmpool.roster import Change, Roster
 from llmpool.status import DeploymentStatus, Explanation, HealthCheckResult
 from llmpool.strategies import BuiltIn, Candidate, LeastConnections, RoutingStrategy
 
-LEASE_SLACK = 1.0
-LONGEST_LEASE = 600.0
-"""Seconds after which a trial that never ends keeps nobody else from trying."""
 LONGEST_NAP = 0.5
 """Seconds a waiter sleeps at most before it looks after the queue itself: what a dead caller left
 behind is then found even if no call comes by."""
@@ -89,8 +88,8 @@ class HealthLedger:
         self._held: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
         self._roster = Roster(built_in.pick, clock.now())
         self._booking = Booking(self._roster, limits, rng)
-        self._queue: dict[int, Claim] = {}  # in the order of arrival
-        self._retrying: set[int] = set()
+        self._places = Places(self._roster, policy)
+        self._queue = self._places.queue
         self._closed = False
         self._plain = built_in is strategy
 
@@ -99,7 +98,6 @@ class HealthLedger:
         self.lost: SimpleQueue[tuple[Entry, int]] = SimpleQueue()
         self._foreign = None if isinstance(strategy, BuiltIn) else strategy
         self._pick = built_in.pick
-        self._policy = policy
         self._clock = clock
         self.now = clock.now
         self._listener = listener
@@ -135,16 +133,17 @@ class HealthLedger:
                     if group is not None and group.version == self._roster.version and group.tiers:
                         entry: Entry = self._pick(group.tiers[0])
                         if entry.in_flight < entry.limit:
-                            self._grant(claim, entry, now, group.many)
+                            self._places.grant(claim, entry, now, group.many)
                             return None
         except BaseException:
             self._mend()
             raise
-        if self._foreign is not None:
+        give_up_at = min(wish.deadline_at, now + wish.max_wait)
+        if self._foreign is not None and wish.affinity is None:
             self._ask_strategy(claim)
             if claim.entry is not None:
                 return None
-        give_up_at = min(wish.deadline_at, now + wish.max_wait)
+            now = self.now()
         while True:
             answer = self._try(claim, now, give_up_at)
             if answer is None or isinstance(answer, Refusal):
@@ -160,78 +159,8 @@ class HealthLedger:
         if claim.entry is not None:
             return None
         if self._closed:
-            return self._leave(claim, Refusal("closed"))
-        wish = claim.wish
-        if now >= wish.deadline_at:
-            return self._leave(claim, Refusal("late"))
-        if wish.budgeted and not self._has_budget():
-            return self._leave(claim, Refusal("budget"))
-        if self._queue:
-            self._serve(now)
-            if claim.entry is not None:
-                return None
-        if claim.token not in self._queue:
-            entry = self._roster.choose(wish, now)
-            if entry is not None:
-                self._grant(claim, entry, now, self._roster.others(entry, wish))
-                return None
-        wait_until = self._roster.worth_waiting(wish, now, give_up_at)
-        if wait_until is not None:
-            if claim.event is None:
-                claim.event = threading.Event()
-            # Again, if an interrupt fell between its leaving the queue and its being served.
-            self._queue[claim.token] = claim
-            return wait_until
-        if wish.fail_open:
-            entry = self._roster.least_bad(wish, now)
-            if entry is not None:
-                self._queue.pop(claim.token, None)
-                self._grant(claim, entry, now, self._roster.others(entry, wish))
-                return None
-        return self._leave(claim, self._roster.refusal(wish, now))
-
-    def _leave(self, claim: Claim, refusal: Refusal) -> Refusal:
-        self._queue.pop(claim.token, None)
-        claim.event = None
-        return refusal
-
-    def _has_budget(self) -> bool:
-        in_flight = sum(entry.in_flight for entry in self._roster.entries.values())
-        policy = self._policy
-        return len(self._retrying) < max(policy.budget_min, policy.budget_ratio * in_flight)
-
-    def _grant(self, claim: Claim, entry: Entry, now: float, others: bool) -> None:
-        wish = claim.wish
-        claim.generation = generation = entry.health.generation
-        claim.started_at = now
-        claim.timeout = timeout = entry.time_for(wish, now, others)
-        claim.entry = entry
-        entry.open[claim.token] = (generation, now + min(timeout, LONGEST_LEASE) + LEASE_SLACK)
-        entry.in_flight = len(entry.open)
-        entry.load += 1
-        entry.turns += entry.stride
-        if claim.event is not None:
-            claim.event.set()
-        if wish.budgeted:
-            self._retrying.add(claim.token)
-        if entry.delicate or not entry.eligible:
-            claim.in_rotation = entry.eligible
-            self._roster.refresh(entry, now)
-
-    def _serve(self, now: float) -> None:
-        """Give what is free to those who wait, the longest waiting first."""
-        idle: set[Any] = set()
-        for token, claim in list(self._queue.items()):
-            wish = claim.wish
-            key = (*wish.key, wish.avoid, wish.return_at)
-            if key in idle:
-                continue
-            entry = self._roster.choose(wish, now) if claim.entry is None else None
-            if entry is None:
-                idle.add(key)
-                continue
-            self._queue.pop(token, None)
-            self._grant(claim, entry, now, self._roster.others(entry, wish))
+            return self._places.leave(claim, Refusal("closed"))
+        return self._places.find(claim, now, give_up_at)
 
     def _ask_strategy(self, claim: Claim) -> None:
         """Let a user's strategy choose, outside the lock; ask again if its choice has gone meanwhile."""
@@ -253,26 +182,24 @@ class HealthLedger:
     def _candidates(self, wish: Wish) -> tuple[Candidate, ...]:
         now = self._clock.now()
         self._catch_up(now)
-        if self._queue or self._closed or wish.budgeted or now >= wish.deadline_at:
+        if self._queue or self._closed or not self._in_time(wish, now):
             return ()  # who waits goes first; the rest is decided by the common way
-        for tier in self._roster.regroup(wish, self._roster.groups.get(wish.key)).tiers:
-            free = tuple(
-                entry.candidate()
-                for entry in tier
-                if entry.in_flight < entry.limit and not wish.avoids(entry.name, now)
-            )
-            if free:
-                return free
-        return ()
+        return tuple(entry.candidate() for entry in self._roster.free(wish, now))
 
     @_section
     def _take_named(self, claim: Claim, name: str) -> bool:
         now = self._clock.now()
+        wish = claim.wish
         entry = self._roster.entries.get(name)
-        if entry is None or not entry.eligible or entry.in_flight >= entry.limit:
+        if entry is None or not self._in_time(wish, now):
             return False
-        self._grant(claim, entry, now, self._roster.others(entry, claim.wish))
+        if entry not in self._roster.free(wish, now):
+            return False
+        self._places.grant(claim, entry, now, self._roster.others(entry, wish))
         return True
+
+    def _in_time(self, wish: Wish, now: float) -> bool:
+        return now < wish.deadline_at and not (wish.budgeted and not self._places.has_budget())
 
     # -- outcomes ---------------------------------------------------------------------------
 
@@ -283,14 +210,14 @@ class HealthLedger:
             return
         if self._held():  # a guest
             if entry.open.pop(claim.token, None) is not None:
-                self._close(entry, claim.token)
+                self._places.close(entry, claim.token)
                 self._settle_rest(claim, entry, outcome, now, latency)
             return
         try:
             with self._lock:  # critical section
                 if entry.open.pop(claim.token, None) is None:
                     return
-                self._close(entry, claim.token)
+                self._places.close(entry, claim.token)
                 health = entry.health
                 booked = outcome is OK and claim.generation == health.generation
                 if booked:
@@ -319,19 +246,12 @@ class HealthLedger:
         booked: bool = False,
     ) -> None:
         """Book what is no plain success, and see what follows from it."""
-        if not (booked or outcome.foreign or entry.removed):
-            entry.requests += 1
-            if outcome.verdict is not Verdict.OK:
-                self._booking.book_call(claim, entry, outcome, now)
-            else:
-                entry.latencies.add(latency, now)
-                entry.latency = entry.latencies.mean
-                if claim.generation == entry.health.generation:
-                    entry.health.call_ok(claim.started_at, now)
+        if not booked:
+            self._booking.book_call(claim, entry, outcome, now, latency)
         self._roster.refresh(entry, now)
         claim.taken_out = claim.in_rotation and not entry.eligible
         if self._queue:
-            self._serve(now)
+            self._places.serve(now)
 
     @_section
     def take_back(self, claims: Iterable[Claim]) -> None:
@@ -341,32 +261,14 @@ class HealthLedger:
     @_section
     def release(self, claim: Claim) -> None:
         """Give back what *claim* holds: a place, or a place in the queue."""
-        self._queue.pop(claim.token, None)
-        claim.event = None
-        entry = claim.entry
-        if entry is not None and entry.open.pop(claim.token, None) is not None:
-            now = self._clock.now()
-            self._close(entry, claim.token)
-            self._roster.refresh(entry, now)
-            self._serve(now)
-
-    def _close(self, entry: Entry, token: int) -> None:
-        entry.in_flight = len(entry.open)
-        entry.load = entry.in_flight + len(entry.health.penalties)
-        if self._retrying:
-            self._retrying.discard(token)
-        if entry.idle is not None and not entry.open:
-            entry.idle.set()
+        self._places.release(claim, self._clock.now())
 
     # -- time -------------------------------------------------------------------------------
 
     def _catch_up(self, now: float) -> None:
         """Do what is due: places that were forgotten, states that end by time."""
         while not self.lost.empty():
-            entry, token = self.lost.get_nowait()
-            if entry.open.pop(token, None) is not None:
-                self._close(entry, token)
-                self._roster.refresh(entry, now)
+            self._places.collect(*self.lost.get_nowait(), now)
         if now >= self._roster.due_at:
             self._roster.catch_up(now)
 
@@ -376,7 +278,7 @@ class HealthLedger:
         now = self._clock.now()
         self._catch_up(now)
         if self._queue:
-            self._serve(now)
+            self._places.serve(now)
 
     # -- checks -----------------------------------------------------------------------------
 
@@ -408,7 +310,7 @@ class HealthLedger:
         now = self._clock.now()
         counted = self._booking.book_check(begun, evidence, outcome, result, now)
         if self._queue:
-            self._serve(now)
+            self._places.serve(now)
         return counted
 
     @_section
@@ -440,7 +342,7 @@ class HealthLedger:
         entry = Entry(deployment, now)
         entry.shown = entry.state(now)
         self._roster.add(entry, now)
-        self._serve(now)
+        self._places.serve(now)
 
     @_section
     def drain(self, name: str) -> threading.Event:
@@ -456,7 +358,7 @@ class HealthLedger:
         entry = self._roster.entries[name]
         entry.draining = True
         if entry.idle is None:
-            entry.idle = threading.Event()
+            entry.idle = Bell()
         if not entry.open:
             entry.idle.set()
         self._roster.refresh(entry, self._clock.now())
@@ -477,7 +379,7 @@ class HealthLedger:
             entry.idle.set()  # whoever waits for it to be empty need not any longer
             entry.idle = None
         self._roster.refresh(entry, now)
-        self._serve(now)
+        self._places.serve(now)
 
     @_section
     def remove(self, name: str) -> Deployment:
@@ -494,9 +396,7 @@ class HealthLedger:
         """Refuse everything from now on, and wake those who wait."""
         self._closed = True
         self._plain = False
-        for claim in list(self._queue.values()):
-            if claim.event is not None:
-                claim.event.set()
+        self._places.wake()
 
     # -- views ------------------------------------------------------------------------------
 
@@ -542,19 +442,7 @@ class HealthLedger:
         while self._held():
             self._lock.release()
         with self._lock:  # critical section
-            now = self._clock.now()
-            live: set[int] = set()
-            for entry in list(self._roster.entries.values()):
-                live.update(list(entry.open))
-                self._roster.refresh(entry, now)
-                if entry.idle is not None and not entry.open:
-                    entry.idle.set()
-            self._retrying &= live
-            for token, claim in list(self._queue.items()):
-                if claim.entry is not None:
-                    self._queue.pop(token, None)
-                    if claim.event is not None:
-                        claim.event.set()
+            self._places.mend(self._clock.now())
             self._roster.version += 1
 
     def reset_after_fork(self) -> None:
@@ -562,12 +450,5 @@ class HealthLedger:
         self._lock = threading.RLock()
         self._held = self._lock._is_owned  # type: ignore[attr-defined]
         self.lost = SimpleQueue()
-        self._queue = {}
-        self._retrying = set()
         self._roster.news = []
-        now = self._clock.now()
-        for entry in self._roster.entries.values():
-            entry.open = {}
-            entry.requests = entry.errors = 0
-            entry.idle = None
-            self._roster.refresh(entry, now)
+        self._places.clear(self._clock.now())

@@ -277,6 +277,7 @@ def _from_os(error: OSError) -> errors.ProviderError:
         error, (ConnectionRefusedError, ssl.SSLCertVerificationError)
     )
     named = type(error).__name__
-    if code != "dns" and number in errno.errorcode:
+    # The numbers of look-ups and of TLS are their own, and no errno.
+    if code != "dns" and not isinstance(error, ssl.SSLError) and number in errno.errorcode:
         named += f" ({errno.errorcode[number]})"
     return errors.ConnectionFailed(named, code=code, sent="no" if unsent else "maybe")

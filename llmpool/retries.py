@@ -9,6 +9,9 @@ import tenacity
 
 from llmpool.config import RetryPolicy
 
+MOST_DOUBLINGS = 64
+"""A nanosecond becomes centuries; further on a float overflows."""
+
 
 def pause(policy: RetryPolicy, returns: int, rng: random.Random) -> float:
     """
@@ -16,7 +19,8 @@ def pause(policy: RetryPolicy, returns: int, rng: random.Random) -> float:
 
     Full jitter over a doubling pause (Brooker, "Exponential Backoff and Jitter", AWS 2015).
     """
-    return rng.uniform(0.0, min(policy.backoff_max, policy.backoff_initial * 2.0**returns))
+    doubled = policy.backoff_initial * 2.0 ** min(returns, MOST_DOUBLINGS)
+    return rng.uniform(0.0, min(policy.backoff_max, doubled))
 
 
 def repeat(
@@ -33,11 +37,23 @@ def repeat(
     when on the same deployment may be asked again, and the ledger waits for that or for something
     better, in turn with other callers.
     """
+    # The functions go by way of the arguments: a Retrying is a ring of references, and would keep the
+    # whole call until the garbage is next collected.
     repeated = tenacity.Retrying(
         retry=tenacity.retry_if_result(lambda done: not done),
-        stop=lambda _: stop(),
-        wait=lambda _: wait(),
-        sleep=hold_back,
-        retry_error_callback=lambda _: False,
+        stop=lambda state: state.kwargs["stop"](),
+        wait=lambda state: state.kwargs["wait"](),
+        before_sleep=_hold_back,
+        sleep=lambda seconds: None,
+        retry_error_callback=lambda state: False,
     )
-    return repeated(attempt)
+    return repeated(_attempt, attempt=attempt, stop=stop, wait=wait, hold_back=hold_back)
+
+
+def _attempt(*, attempt: Callable[[], bool], **_: object) -> bool:
+    return attempt()
+
+
+def _hold_back(state: tenacity.RetryCallState) -> None:
+    assert state.next_action is not None
+    state.kwargs["hold_back"](state.next_action.sleep)

@@ -63,28 +63,39 @@ class Roster:
     # -- choosing ---------------------------------------------------------------------------
 
     def choose(self, wish: Wish, now: float) -> Entry | None:
-        """Give one that may be asked now and has a free place, from the first tier that has any."""
-        group = self.groups.get((wish.model, wish.tags, wish.upstream))
-        if group is None or group.version != self.version:
-            group = self.regroup(wish, group)
-        avoid = wish.avoid
-        for tier in group.tiers:
-            if not avoid and wish.affinity is None:
+        """Give one that may be asked now and has a free place."""
+        if not (wish.avoid or wish.affinity):
+            # Mostly the strategy's choice among all of a tier is free.
+            for tier in self.group(wish).tiers[:1]:
                 entry: Entry = self._pick(tier)
                 if entry.in_flight < entry.limit:
                     return entry
-            free = [
-                entry
-                for entry in tier
-                if entry.in_flight < entry.limit and not (avoid and wish.avoids(entry.name, now))
-            ]
-            if free:
-                if wish.affinity is not None:
-                    return home(wish.affinity, free)  # type: ignore[no-any-return]
-                return free[0] if len(free) == 1 else self._pick(free)  # type: ignore[no-any-return]
-        return None
+        free = self.free(wish, now)
+        if not free:
+            return None
+        if wish.affinity is not None:
+            return home(wish.affinity, free)  # type: ignore[no-any-return]
+        return free[0] if len(free) == 1 else self._pick(free)
 
-    def regroup(self, wish: Wish, group: Group | None) -> Group:
+    def free(self, wish: Wish, now: float) -> list[Entry]:
+        """Give those that have a free place, untried ones first, of the first tier that has any."""
+        again: list[Entry] = []
+        for tier in self.group(wish).tiers:
+            free = [entry for entry in tier if entry.in_flight < entry.limit]
+            untried = [entry for entry in free if entry.name not in wish.avoid]
+            if untried:
+                return untried
+            again = again or [entry for entry in free if not wish.avoids(entry.name, now)]
+        return again
+
+    def group(self, wish: Wish) -> Group:
+        """Give the eligible ones that such a wish may have."""
+        group = self.groups.get((wish.model, wish.tags, wish.upstream))
+        if group is None or group.version != self.version:
+            group = self._regroup(wish, group)
+        return group
+
+    def _regroup(self, wish: Wish, group: Group | None) -> Group:
         if group is None:
             if len(self.groups) >= MOST_GROUPS:
                 self.groups.clear()
@@ -101,9 +112,7 @@ class Roster:
 
     def others(self, entry: Entry, wish: Wish) -> bool:
         """Tell whether an untried one remains besides *entry*."""
-        group = self.groups.get((wish.model, wish.tags, wish.upstream))
-        if group is None:
-            return False
+        group = self.group(wish)
         if not wish.avoid:
             return group.many
         return any(
@@ -120,43 +129,53 @@ class Roster:
         ]
 
     def worth_waiting(self, wish: Wish, now: float, give_up_at: float) -> float | None:
-        """Give the time at which to look again, or None where waiting does not help."""
-        times = []
+        """
+        Give the time at which to look again, or None where waiting does not help.
+
+        *give_up_at* bounds the waits for a cool-down or a place; a pause before a return is bounded by
+        the deadline alone.
+        """
+        soonest = math.inf
         for entry in self._matching(wish):
             health = entry.health
-            if health.disabled_until is not None:
+            if health.disabled_until is not None or health.state is State.UNHEALTHY:
                 continue
-            tried = entry.name in wish.avoid
-            if entry.name in wish.barred:
-                continue
-            back_at = wish.return_at if tried and wish.return_at is not None else now
-            if tried and wish.return_at is None:
-                continue
-            if health.state is State.UNHEALTHY:
-                if tried and wish.fail_open and back_at > now and not health.cooling(now):
-                    times.append(back_at)
-                continue
-            opens_at = max(health.open_at(now), back_at)
-            if opens_at <= now:
-                opens_at = give_up_at  # merely full: somebody's end wakes the queue
-            times.append(opens_at)
-        soonest = min(times, default=None)
-        if soonest is None or now >= give_up_at or soonest > give_up_at:
-            return None
-        return soonest
+            opens_at = health.open_at(now)
+            back_at = wish.back_at(entry.name, now)
+            if back_at > max(opens_at, now):
+                soonest = min(soonest, back_at)
+            elif now < opens_at <= give_up_at:
+                soonest = min(soonest, opens_at)
+            elif opens_at <= now < give_up_at:  # merely full: somebody's end wakes the queue
+                soonest = min(soonest, give_up_at)
+        return soonest if soonest <= wish.deadline_at and soonest != math.inf else None
 
     def least_bad(self, wish: Wish, now: float) -> Entry | None:
-        """Give the unhealthy one that is soonest to recover and has nobody trying it."""
+        """Give the unhealthy one that is soonest to recover and has nobody trying it, untried ones first."""
         bad = [
+            entry
+            for entry in self._last_resort(wish, now)
+            if entry.in_flight < entry.limit and not wish.avoids(entry.name, now)
+        ]
+        return min(
+            bad,
+            key=lambda entry: (entry.name in wish.avoid, entry.health.opens_at),
+            default=None,
+        )
+
+    def worth_pausing(self, wish: Wish, now: float) -> float | None:
+        """Give the time at which an unhealthy one that was tried may be tried again."""
+        times = [wish.back_at(entry.name, now) for entry in self._last_resort(wish, now)]
+        return min((at for at in times if now < at < wish.deadline_at), default=None)
+
+    def _last_resort(self, wish: Wish, now: float) -> list[Entry]:
+        return [
             entry
             for entry in self._matching(wish)
             if entry.health.state is State.UNHEALTHY
             and entry.health.disabled_until is None
             and not entry.health.cooling(now)
-            and entry.in_flight < entry.limit
-            and not wish.avoids(entry.name, now)
         ]
-        return min(bad, key=lambda entry: entry.health.opens_at, default=None)
 
     def refusal(self, wish: Wish, now: float) -> Refusal:
         reasons = {}

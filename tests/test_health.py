@@ -358,7 +358,7 @@ def test_rate_limits(scenario: str) -> None:
     no_fault_for_a_minute="ok 529:1 +59 529:1 row:0",
     then_it_is_one="529:1 +60 529:1 row:1 +30 529:1 row:2 +30 529:1 =unhealthy",
     a_success_begins_anew="529:1 +50 ok +50 529:1 +50 529:1 row:0 +10 529:1 row:1",
-    a_success_from_before_counts_too="begin +1 529:1 +50 end +50 529:1 row:0 +10 529:1 row:1",
+    a_success_from_before_counts_too="begin +1 529:1 +50 end +50 529:1 +59 529:1 row:0 +1 529:1 row:1",
     loading_is_two_to_five_seconds="loading +4.9 =cooling +0.1 =healthy",
     loading_is_never_a_fault="loading +60 loading +60 loading +60 loading +5 row:0 =healthy",
     loading_ends_the_patience="529:1 +50 loading +50 529:1 row:0",
@@ -480,7 +480,7 @@ def test_any_history(limits: Limits, data: st.DataObject) -> None:
         assert health.open_at(now) <= now + 3600.0
         assert 1 <= health.allowance(now) <= UNMEASURED
         assert health.faults >= 0
-        assert all(0 <= bucket[3] <= bucket[2] <= bucket[1] for bucket in health.window)
+        assert all(0 <= bucket[3] <= bucket[2] <= bucket[1] for bucket in health.tally.buckets)
         assert health.generation >= generation
         assert not (health.healthy and health.name(now) in ("disabled", "unhealthy"))
         assert (health.why(now) is None) == (health.name(now) == "healthy")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,40 +21,54 @@ from llmpool import errors
 from llmpool.calls import Call, Conduct
 from llmpool.claims import Claim
 from llmpool.health import Limits
+from llmpool.testing import ManualClock
 
 PACKAGE = Path(llmpool.__file__).parent
 FILES = {
     str(PACKAGE / f"{name}.py")
     for name in (
         "ledger",
+        "places",
         "roster",
         "booking",
+        "bell",
         "claims",
         "entries",
         "health",
+        "cooldowns",
+        "tally",
         "latency",
         "strategies",
         "calls",
         "retries",
     )
-}
+} | {threading.__file__}
 """Where the interrupts fall."""
 
-MOST = 20_000
-"""Opcodes of the longest of the actions below, and more."""
+DELICATE = {
+    *("take", "settle", "release", "section", "_try", "_settle_rest", "_mend"),
+    *("find", "grant", "serve", "leave", "collect", "close", "mend"),
+    *("run", "_attempt", "_failed", "wait", "set"),
+}
+"""Functions in which they fall at each opcode; in all others at every third."""
+
+Point = tuple[int, int]
+"""A moment of an action: the number of the frame, and of the opcode in it."""
 
 
 class Intruder:
-    """Does something at the n-th opcode that the thread runs in FILES, as a signal handler would."""
+    """Does something at a *point* of what a thread runs in FILES, as a signal handler would."""
 
-    def __init__(self, at: int, act: Callable[[], None]) -> None:
-        self._left = at
+    def __init__(self, point: Point | None, act: Callable[[], None]) -> None:
+        self._point = point
         self._act = act
         self.came = False
+        self.seen: list[tuple[str, list[int]]] = []  # the functions, and a count of their opcodes
 
     def during(self, action: Callable[[], object]) -> None:
         """Run *action*; a KeyboardInterrupt ends it, and is taken in here."""
         before = sys.gettrace()
+        sys._getframe().f_trace_opcodes = True  # Python 3.12 sees it only where tracing begins
         sys.settrace(self._enter)
         try:
             action()
@@ -66,17 +82,37 @@ class Intruder:
         # What a finaliser raises goes nowhere: the interpreter prints it, and the interrupt is lost.
         if self.came or code.co_filename not in FILES or code.co_name == "__del__":
             return None
+        number, count = len(self.seen), [0]
+        self.seen.append((code.co_name, count))
+        if self._point is not None and number != self._point[0]:
+            return None
+        # First, or Python 3.13 does not see the next line.
+        frame.f_trace = functools.partial(self._step, number, count)
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
-        return self._step
+        return frame.f_trace
 
-    def _step(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if event == "opcode" and not self.came:
-            self._left -= 1
-            if self._left < 0:
+    def _step(self, number: int, count: list[int], frame: FrameType, event: str, arg: Any) -> Any:
+        if event == "opcode":
+            if (number, count[0]) == self._point and not self.came:
                 self.came = True
                 self._act()
-        return self._step
+            count[0] += 1
+        elif event == "exception" and arg[0] is GeneratorExit:
+            # A generator that is thrown away: as with a finaliser, an interrupt would be lost.
+            frame.f_trace_opcodes = False
+            return None
+        return frame.f_trace
+
+    def points(self, stride: int) -> Iterator[Point]:
+        """Give the points to come at, after an action at which nothing was done."""
+        ahead = 0  # in thirds of a delicate opcode
+        for number, (name, count) in enumerate(self.seen):
+            for opcode in range(count[0]):
+                if ahead <= 0:
+                    yield number, opcode
+                    ahead += 3 * stride
+                ahead -= 3 if name in DELICATE else 1
 
 
 def interrupt() -> None:
@@ -84,24 +120,48 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def at_each_opcode(scene: Callable[[Callable[[Any], None]], None], *, stride: int = 1) -> None:
-    """Play *scene* again and again, with an intruder *stride* opcodes later each time, till none."""
-    for at in range(0, MOST, stride):
+class Rounds(threading.Thread):
+    """Plays a scene again and again, with an intruder at another point each time."""
+
+    def __init__(self, scene: Callable[[Callable[..., None]], None], stride: int) -> None:
+        super().__init__(name="rounds", daemon=True)
+        self._scene = scene
+        self._stride = stride
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Play once undisturbed, then once for each point of the action."""
+        point: Point | None = None
+        try:
+            points = list(self._play(None).points(self._stride))
+            assert len(points) > 10, "the intruder found no opcodes to come at"
+            for point in points:
+                assert self._play(point).came
+        except BaseException as error:
+            error.args = (f"point {point}: {error}",)
+            self.error = error
+
+    def _play(self, point: Point | None) -> Intruder:
         intruders: list[Intruder] = []
 
-        def during(action: Any, act: Any = interrupt, at: int = at) -> None:
-            intruders.append(Intruder(at, act))  # noqa: B023 - called in this round only
-            intruders[-1].during(action)  # noqa: B023
+        def during(action: Callable[[], object], act: Callable[[], None] = interrupt) -> None:
+            intruders.append(Intruder(point, act))
+            intruders[-1].during(action)
 
-        try:
-            scene(during)
-        except BaseException as error:
-            error.args = (f"opcode {at}: {error}",)
-            raise
-        if not intruders[0].came:
-            assert at > 100, "the intruder found no opcodes to come at"
-            return
-    raise AssertionError("the action never ran through")
+        self._scene(during)
+        return intruders[0]
+
+
+def at_each_opcode(scene: Callable[[Callable[..., None]], None], *, stride: int = 1) -> None:
+    """Play *scene* with an intruder at each delicate opcode, or at every *stride*-th."""
+    # In a thread of its own, for an interrupt within a handler leaves its thread the error that was
+    # being handled, and all later ones would hang on it.
+    rounds = Rounds(scene, stride)
+    rounds.start()
+    rounds.join(100.0)
+    assert not rounds.is_alive()
+    if rounds.error is not None:
+        raise rounds.error
 
 
 def assert_sound(stand: Stand) -> None:
@@ -113,7 +173,7 @@ def assert_sound(stand: Stand) -> None:
     caller.claim.release()
     assert set(stand.in_flight().values()) == {0}
     assert not ledger._queue
-    assert not ledger._retrying
+    assert not ledger._places.retrying
     for entry in ledger._roster.entries.values():
         assert entry.in_flight == len(entry.open) == 0
         assert entry.load == len(entry.health.penalties)
@@ -378,10 +438,53 @@ def test_a_signal_handler_while_the_pool_is_full() -> None:
     at_each_opcode(scene, stride=3)
 
 
+class RealWaits(ManualClock):
+    """A clock on which a wait is a real one, if one of no time."""
+
+    def wait(self, event: threading.Event, timeout: float | None) -> bool:
+        """Wait for *event*, and not at all if it is not set meanwhile."""
+        assert timeout is not None
+        self.advance(timeout)
+        return event.wait(0.0)
+
+
+def test_a_signal_handler_that_serves_whom_it_interrupted() -> None:
+    """Whoever waits for a place is given one in the midst of beginning to wait for it."""
+
+    def scene(during: Any) -> None:
+        stand = Stand(deployment("eu", max_concurrent=1), clock=RealWaits())
+        held = stand.take()
+        claim = stand.claim(max_wait=0.6)
+
+        during(lambda: attempt(claim, "ok"), held.release)
+
+        held.release()
+        assert_sound(stand)
+
+    at_each_opcode(scene)
+
+
+def test_a_signal_handler_that_ends_what_it_interrupted_waits_for() -> None:
+    """Whoever drains a deployment waits for the very call that the handler ends."""
+
+    def scene(during: Any) -> None:
+        stand = Stand(deployment("eu"), clock=RealWaits())
+        held = stand.take()
+        idle = stand.ledger.drain("eu")
+
+        during(lambda: stand.clock.wait(idle, 0.1), held.release)
+
+        held.release()
+        assert idle.is_set()
+        assert_sound(stand)
+
+    at_each_opcode(scene)
+
+
 # -- the real thing -------------------------------------------------------------------------
 
 SCRIPT = """
-import os, random, signal, threading
+import os, queue, random, select, signal, threading
 from llmpool import Deployment, ProviderPool, RetryPolicy
 from llmpool.errors import ServerFault
 
@@ -389,22 +492,25 @@ class Provider:
     def __init__(self, share):
         self.share, self.rng = share, random.Random(1)
     def complete(self, request, timeout):
-        pause.wait(self.rng.random() / 2000)
+        nap(self.rng.random() / 2000)
         if self.rng.random() < self.share:
             raise ServerFault("broke", status=500)
         return "fine"
     def stream(self, request, timeout):
         for word in "one two three".split():
-            pause.wait(self.rng.random() / 5000)
+            nap(self.rng.random() / 5000)
             yield word
     def ping(self, timeout):
         return True
 
-pause, over = threading.Event(), threading.Event()
+def nap(seconds):  # not on an event: these bear no handler that waits for them too
+    select.select([], [], [], seconds)
+
+over = threading.Event()
 pool = ProviderPool(
     [Deployment("a", Provider(0.3)), Deployment("b", Provider(0.0), max_concurrent=2),
      Deployment("c", Provider(0.1))],
-    retry=RetryPolicy(backoff_initial=0.001, backoff_max=0.001),
+    retry=RetryPolicy(99, backoff_initial=0.001, backoff_max=0.001, budget_min=99),
 )
 
 def traffic():
@@ -412,13 +518,12 @@ def traffic():
         pool.complete("hello")
 
 threads = [threading.Thread(target=traffic) for _ in range(3)]
-go, rng = threading.Event(), random.Random(2)
+go, rng = queue.SimpleQueue(), random.Random(2)
 
 def disturb():
     for _ in range(200):
-        assert go.wait(20)
-        go.clear()
-        pause.wait(rng.random() / 200)
+        go.get(timeout=20)
+        nap(rng.random() / 200)
         os.kill(os.getpid(), signal.SIGINT)
 
 def handler(number, frame):
@@ -433,7 +538,7 @@ for thread in threads:
     thread.start()
 for number in range(200):
     try:
-        go.set()
+        go.put(None)
         while True:
             pool.complete("hello")
             for chunk in pool.stream("hello"):

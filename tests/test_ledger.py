@@ -9,7 +9,7 @@ import pytest
 from stand import Caller, HandClock, Stand, deployment, end
 
 from llmpool.config import RetryPolicy
-from llmpool.entries import UNKNOWN_MODEL, Wish
+from llmpool.entries import ANY, UNKNOWN_MODEL, Wish
 from llmpool.health import Evidence, Limits
 from llmpool.status import HealthCheckResult
 from llmpool.strategies import Candidate
@@ -978,4 +978,4 @@ def test_a_wish_says_what_it_wants() -> None:
     """Its key is what decides, health apart, who may serve it."""
     wish = Wish("m", frozenset({"x"}), 1.0, 1.0, True, 3)
 
-    assert wish.key == ("m", frozenset({"x"}), None)
+    assert wish.key == ("m", frozenset({"x"}), ANY)

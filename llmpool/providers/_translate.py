@@ -35,7 +35,11 @@ def plainly(ask: Callable[[], _T]) -> _T:
         return ask()
     except WireFailure as error:
         trouble = failure(error)
-    raise trouble
+    try:
+        raise trouble
+    finally:
+        # It holds this frame; held by it, all its callers' would wait for the garbage collector.
+        del trouble
 
 
 def failure(error: WireFailure) -> errors.ProviderError:

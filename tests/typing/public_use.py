@@ -18,6 +18,7 @@ import llmpool
 from llmpool import (
     Attempt,
     Candidate,
+    ClientProvider,
     CompletionRequest,
     CompletionResponse,
     CompletionStream,
@@ -258,6 +259,13 @@ def look(pool: ProviderPool) -> None:
     assert_type(pool.explain(), dict[str, Explanation])
     assert_type(pool.explain()["eu"].until, float | None)
     assert_type(status.deployments[0].last_check, HealthCheckResult | None)
+
+
+def bring_client(client: object) -> tuple[StreamingProvider, EmbeddingProvider, PingingProvider]:
+    """Make a provider of a client that is there already."""
+    provider = ClientProvider(client, model="gpt-4o-mini", name="mine")
+    Deployment("mine", provider)
+    return provider, provider, provider
 
 
 def change(pool: ProviderPool) -> bool:

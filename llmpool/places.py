@@ -1,0 +1,169 @@
+"""Who has a place and who waits for one; the ledger's lock guards all of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmpool.bell import Bell
+from llmpool.claims import Claim
+from llmpool.config import RetryPolicy
+from llmpool.entries import Entry, Refusal, Wish
+from llmpool.roster import Roster
+
+LEASE_SLACK = 1.0
+LONGEST_LEASE = 600.0
+"""Seconds after which a trial that never ends keeps nobody else from trying."""
+
+
+class Places:
+    """
+    The places that are taken, and the queue for those that are not yet free.
+
+    Not thread-safe.
+    """
+
+    def __init__(self, roster: Roster, policy: RetryPolicy) -> None:
+        self.queue: dict[int, Claim] = {}  # in the order of arrival
+        self.retrying: set[int] = set()  # the tokens of retries under the budget
+        self._roster = roster
+        self._policy = policy
+
+    # -- taking -----------------------------------------------------------------------------
+
+    def find(self, claim: Claim, now: float, give_up_at: float) -> Refusal | float | None:
+        """Grant *claim* (None), or refuse it, or give the time until which it may wait in the queue."""
+        wish = claim.wish
+        if now >= wish.deadline_at:
+            return self.leave(claim, Refusal("late"))
+        if wish.budgeted and not self.has_budget():
+            return self.leave(claim, Refusal("budget"))
+        if self.queue:
+            self.serve(now)
+            if claim.entry is not None:
+                return None
+        entry = None if claim.token in self.queue else self._roster.choose(wish, now)
+        wait_until = None
+        if entry is None:
+            wait_until = self._roster.worth_waiting(wish, now, give_up_at)
+            if wait_until is None and wish.fail_open:
+                entry = self._roster.least_bad(wish, now)
+                wait_until = self._roster.worth_pausing(wish, now)
+        if entry is not None:
+            self.queue.pop(claim.token, None)
+            if claim.entry is None:  # else a guest has served it
+                self.grant(claim, entry, now, self._roster.others(entry, wish))
+            return None
+        if wait_until is None:
+            return self.leave(claim, self._roster.refusal(wish, now))
+        if claim.event is None:
+            claim.event = Bell()
+        # Again, if an interrupt fell between its leaving the queue and its being served.
+        self.queue[claim.token] = claim
+        return wait_until
+
+    def has_budget(self) -> bool:
+        """Tell whether one more retry may be in flight."""
+        in_flight = sum(entry.in_flight for entry in self._roster.entries.values())
+        policy = self._policy
+        return len(self.retrying) < max(policy.budget_min, policy.budget_ratio * in_flight)
+
+    def grant(self, claim: Claim, entry: Entry, now: float, others: bool) -> None:
+        """Give *claim* a place; *others* tells whether it leaves somebody else to ask."""
+        wish = claim.wish
+        claim.generation = generation = entry.health.generation
+        claim.started_at = now
+        claim.timeout = timeout = entry.time_for(wish, now, others)
+        claim.entry = entry
+        entry.open[claim.token] = (generation, now + min(timeout, LONGEST_LEASE) + LEASE_SLACK)
+        entry.in_flight = len(entry.open)
+        entry.load += 1
+        entry.turns += entry.stride
+        if claim.event is not None:
+            claim.event.set()
+        if wish.budgeted:
+            self.retrying.add(claim.token)
+        if entry.delicate or not entry.eligible:
+            claim.in_rotation = entry.eligible
+            self._roster.refresh(entry, now)
+
+    def serve(self, now: float) -> None:
+        """Give what is free to those who wait, the longest waiting first."""
+        idle: set[Any] = set()
+        for token, claim in list(self.queue.items()):
+            wish = claim.wish
+            if now >= wish.deadline_at:
+                continue  # too late for it, which it will find by itself
+            key = _key(wish)
+            if key in idle:
+                continue
+            entry = self._roster.choose(wish, now)
+            if entry is None:
+                idle.add(key)
+            elif self.queue.pop(token, None) is not None:  # else a guest has served it
+                self.grant(claim, entry, now, self._roster.others(entry, wish))
+
+    def wake(self) -> None:
+        """Let everybody who waits look again."""
+        for claim in list(self.queue.values()):
+            assert claim.event is not None  # who waits has one
+            claim.event.set()
+
+    # -- giving back ------------------------------------------------------------------------
+
+    def leave(self, claim: Claim, refusal: Refusal) -> Refusal:
+        """Take a claim that gets no place out of the queue."""
+        self.queue.pop(claim.token, None)
+        claim.event = None
+        return refusal
+
+    def release(self, claim: Claim, now: float) -> None:
+        """Give back what *claim* holds: a place, or a place in the queue."""
+        self.queue.pop(claim.token, None)
+        claim.event = None
+        entry = claim.entry
+        if entry is not None and self.collect(entry, claim.token, now):
+            self.serve(now)
+
+    def collect(self, entry: Entry, token: int, now: float) -> bool:
+        """Take back a place whose claim never came to an outcome, if it was still taken."""
+        if entry.open.pop(token, None) is None:
+            return False
+        self.close(entry, token)
+        self._roster.refresh(entry, now)
+        return True
+
+    def close(self, entry: Entry, token: int) -> None:
+        """Count anew after a claim's end."""
+        entry.in_flight = len(entry.open)
+        entry.load = entry.in_flight + len(entry.health.penalties)
+        if self.retrying:
+            self.retrying.discard(token)
+        if entry.idle is not None and not entry.open:
+            entry.idle.set()
+
+    # -- mishaps ----------------------------------------------------------------------------
+
+    def mend(self, now: float) -> None:
+        """Derive every count anew from the open claims, after an interrupt broke something off."""
+        live: set[int] = set()
+        for entry in list(self._roster.entries.values()):
+            live.update(list(entry.open))
+            self._roster.refresh(entry, now)
+            if entry.idle is not None and not entry.open:
+                entry.idle.set()
+        self.retrying &= live
+
+    def clear(self, now: float) -> None:
+        """Forget who has a place and who waits, in a child that has none of their threads."""
+        self.queue.clear()
+        self.retrying.clear()
+        for entry in self._roster.entries.values():
+            entry.open = {}
+            entry.requests = entry.errors = 0
+            entry.idle = None
+            self._roster.refresh(entry, now)
+
+
+def _key(wish: Wish) -> tuple[Any, ...]:
+    """Give what decides whether a claim can be served: who is like one that cannot be is not tried."""
+    return *wish.key, wish.avoid, wish.barred, wish.return_at
