@@ -265,7 +265,7 @@ class HealthChecker:
         self._roster_at = self._start_at = self._awake_by = -math.inf
         self._tending = None
         self._examiner.reset_after_fork()
-        if self.handle is not None:
+        if self.handle is not None:  # pragma: no branch - mostly runs in forked children
             self.handle._renew()
         # What somebody stopped in the parent stays stopped.
         self.idle = self.handle is None or not self.handle.stopped.is_set()

@@ -450,7 +450,7 @@ class ProviderPool:
         self._checker.reset_after_fork()
         for deployment in self._ledger.deployments():
             reset = getattr(deployment.provider, "reset_after_fork", None)
-            if callable(reset):
+            if callable(reset):  # pragma: no branch - mostly runs in forked children
                 reset()
         self._pid = os.getpid()
 
@@ -640,7 +640,7 @@ _pools: weakref.WeakSet[ProviderPool] = weakref.WeakSet()
 """Who is to be reset in a forked child, by one hook for all: a hook can never be taken back."""
 
 
-def _reset_pools() -> None:
+def _reset_pools() -> None:  # pragma: no cover - runs in a forked child only
     for pool in list(_pools):
         pool._after_fork()
 

@@ -45,7 +45,7 @@ def run(source: str) -> str:
         [sys.executable, "-W", "error", "-c", source],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=110,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -85,3 +85,12 @@ def test_the_logger_of_the_package() -> None:
     """It has a NullHandler and no other: where the lines go is the application's choice."""
     handlers = logging.getLogger("llmpool").handlers
     assert [type(handler) for handler in handlers] == [logging.NullHandler]
+
+
+def test_names_that_are_loaded_late() -> None:
+    """They are listed like the others, and a name that is none is refused as ever."""
+    import llmpool
+
+    assert set(llmpool.__all__) <= set(dir(llmpool))
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        llmpool.nothing  # noqa: B018 - looking is the test

@@ -225,7 +225,8 @@ class Connections(HTTPConnectionPool):
             conn.close()
             return
         stack.put(conn)
-        while self.pool is None and stack.queue:  # closed meanwhile, perhaps before it was there
+        # Closed meanwhile, perhaps before it was there.
+        while self.pool is None and stack.queue:  # pragma: no cover - a race with close()
             with contextlib.suppress(queue.Empty):
                 stack.get().close()
 

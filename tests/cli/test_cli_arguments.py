@@ -206,6 +206,6 @@ def test_importing_the_package() -> None:
         [sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=True
     )
     before, _, added = done.stdout.partition("|")
-    assert "cli" not in before
-    assert "testing" not in before
+    assert "llmpool.cli" not in before.split()
+    assert "llmpool.testing" not in before.split()
     assert added.split() == ["llmpool.cli"]
