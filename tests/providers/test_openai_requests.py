@@ -292,9 +292,9 @@ def test_key_in_what_is_shown(server: LocalServer) -> None:
     shown = repr(made)
     assert shown == f"OpenAIProvider(<HttpClient http://127.0.0.1:{server.port}>, model='tiny')"
     assert KEY not in repr(vars(made))
-    assert repr(provider(server, None)._key) == "Secret(None)"
-    assert repr(provider(server, lambda: KEY)._key) == repr(made._key) == "Secret(…)"
-    for thing in (made, made._key):
+    assert repr(provider(server, None)._account._key) == "Secret(None)"
+    assert repr(provider(server, lambda: KEY)._account._key) == repr(made._account._key) == "Secret(…)"
+    for thing in (made, made._account._key):
         with pytest.raises(TypeError, match="in each process"):
             pickle.dumps(thing)
         with pytest.raises(TypeError, match="in each process"):
