@@ -310,6 +310,7 @@ def test_the_interpreter_ends_while_calls_hang() -> None:
 
 def test_submitting_while_the_interpreter_ends() -> None:
     """It works while Python still starts threads, and is refused at once where it does not."""
-    in_atexit, in_finaliser = run(AT_EXIT).splitlines()
+    in_atexit, *in_finaliser = run(AT_EXIT).splitlines()
     assert in_atexit in ("atexit 1", "atexit refused")
-    assert in_finaliser == "finaliser refused"
+    # Python promises no finaliser to what still lives at its end, and now and then calls none.
+    assert in_finaliser in (["finaliser refused"], [])

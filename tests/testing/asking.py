@@ -105,7 +105,11 @@ def send(server: LocalServer, body: Any = None, timeout: float = 10.0) -> socket
     raw = json.dumps(chat() if body is None else body).encode()
     sock = socket.create_connection(("127.0.0.1", server.port), timeout)
     head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(raw)}\r\n\r\n"
-    sock.sendall(head.encode() + raw)
+    try:
+        sock.sendall(head.encode() + raw)
+    except BaseException:  # a server that resets at once
+        sock.close()
+        raise
     return sock
 
 
