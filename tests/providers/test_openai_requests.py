@@ -293,7 +293,9 @@ def test_key_in_what_is_shown(server: LocalServer) -> None:
     assert shown == f"OpenAIProvider(<HttpClient http://127.0.0.1:{server.port}>, model='tiny')"
     assert KEY not in repr(vars(made))
     assert repr(provider(server, None)._account._key) == "Secret(None)"
-    assert repr(provider(server, lambda: KEY)._account._key) == repr(made._account._key) == "Secret(…)"
+    assert (
+        repr(provider(server, lambda: KEY)._account._key) == repr(made._account._key) == "Secret(…)"
+    )
     for thing in (made, made._account._key):
         with pytest.raises(TypeError, match="in each process"):
             pickle.dumps(thing)
