@@ -54,8 +54,29 @@ def pytest_configure() -> None:
         if name.lower().endswith("_proxy") or name.endswith("_API_KEY"):
             del os.environ[name]
     os.environ["NETRC"] = os.devnull
+    _unlock_coverage()
+    if importlib.util.find_spec("hypothesis") is not None:
+        from hypothesis import HealthCheck, settings
+
+        # That a machine is busy is no finding.
+        slow = [HealthCheck.too_slow]
+        settings.register_profile("unhurried", deadline=None, suppress_health_check=slow)
+        settings.load_profile("unhurried")
     # An audit hook sees what a patched method would miss: C code, subclasses, other threads.
     sys.addaudithook(_refuse_network)
+
+
+def _unlock_coverage() -> None:
+    """
+    Take away the lock that coverage.py holds now and then in each traced thread.
+
+    It knows nothing of forks and signal handlers: a child forked while another thread holds it, or a
+    handler that breaks in upon its holder, hangs in the first traced line. The GIL guards what it guards.
+    """
+    module = sys.modules.get("coverage")
+    running = module.Coverage.current() if module is not None else None
+    if running is not None:
+        running._collector.data_lock = None
 
 
 def _refuse_network(event: str, args: tuple[Any, ...]) -> None:

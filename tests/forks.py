@@ -23,9 +23,12 @@ def in_child(work: Callable[[], Any]) -> Any:
         AssertionError: the child raised, with its traceback, or hung.
     """
     readable, writable = os.pipe()
+    # Before the fork: a child may hang in the hooks that run before its first line.
+    faulthandler.register(signal.SIGUSR1, writable)
     pid = os.fork()
     if pid == 0:
         report(writable, work)
+    faulthandler.unregister(signal.SIGUSR1)
     os.close(writable)
     return read_report(readable, pid)
 
@@ -33,7 +36,6 @@ def in_child(work: Callable[[], Any]) -> Any:
 def report(writable: int, work: Callable[[], Any]) -> None:
     """Do *work*, write what it returns or raises, and end this process, whatever it is."""
     signal.alarm(int(CHILD_WALL * 2))  # should the parent be gone by then
-    faulthandler.register(signal.SIGUSR1, writable)
     try:
         try:
             told = (True, work())

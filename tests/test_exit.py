@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-WALL = 20.0
+WALL = 40.0
 """Seconds after which an interpreter hangs."""
 
-GENEROUS = 5.0
+GENEROUS = 15.0
 """Seconds that start and end of an interpreter take together on a machine with much else to do."""
 
 PREFACE = """
