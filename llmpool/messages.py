@@ -244,6 +244,10 @@ def _check_tools(tools: object) -> None:
             refuse("tools", wanted, tool, kind=TypeError, private=True)
 
 
+_CACHED = ("cache_read_input_tokens", "prompt_cache_hit_tokens", "cachedContentTokenCount")
+"""Where Anthropic, DeepSeek and Gemini tell of them."""
+
+
 @attrs.frozen(kw_only=True)
 class Usage:
     """Tokens, as the server counted them; ``raw`` holds its further counts (cached, reasoning …)."""
@@ -262,6 +266,22 @@ class Usage:
     def output_tokens(self) -> int:
         """The newer name of ``completion_tokens``."""
         return self.completion_tokens
+
+    @property
+    def cached_tokens(self) -> int:
+        """Those of the prompt that a prompt cache held, as far as ``raw`` tells."""
+        details = self.raw.get("prompt_tokens_details") or self.raw.get("input_tokens_details")
+        told = [_mapping(details).get("cached_tokens"), *map(self.raw.get, _CACHED)]
+        counts = [count for count in told if type(count) is int]
+        return min(max(0, *counts), self.prompt_tokens) if counts else 0
+
+    @property
+    def reasoning_tokens(self) -> int:
+        """Those of the answer that went into thinking, as far as ``raw`` tells."""
+        details = self.raw.get("completion_tokens_details") or self.raw.get("output_tokens_details")
+        told = (_mapping(details).get("reasoning_tokens"), self.raw.get("thoughtsTokenCount"))
+        counts = [count for count in told if type(count) is int]
+        return min(max(0, *counts), self.completion_tokens) if counts else 0
 
 
 def _text(given: object) -> str:
@@ -295,7 +315,8 @@ class CompletionResponse:
 
     The fields before ``choices`` are the first choice's. ``raw`` is the body as it came; nothing of it
     is dropped. The pool fills in ``deployment`` (its name), ``latency`` (seconds of the attempt that
-    answered) and ``attempts`` (every attempt of the call, oldest first).
+    answered), ``attempts`` (every attempt of the call, oldest first) and ``cost`` (by the
+    deployment's prices; None without prices or usage).
     """
 
     text: str = attrs.field(default="", repr=_length, converter=_text)
@@ -312,6 +333,7 @@ class CompletionResponse:
     deployment: str | None = attrs.field(default=None, kw_only=True)
     latency: float | None = attrs.field(default=None, kw_only=True)
     attempts: tuple[Attempt, ...] = attrs.field(default=(), kw_only=True, repr=_length)
+    cost: float | None = attrs.field(default=None, kw_only=True)
 
     @classmethod
     def from_choices(cls, choices: Sequence[Choice], **facts: Any) -> CompletionResponse:
@@ -372,3 +394,4 @@ class EmbeddingResponse:
     deployment: str | None = attrs.field(default=None, kw_only=True)
     latency: float | None = attrs.field(default=None, kw_only=True)
     attempts: tuple[Attempt, ...] = attrs.field(default=(), kw_only=True, repr=_length)
+    cost: float | None = attrs.field(default=None, kw_only=True)

@@ -291,8 +291,10 @@ def _request_id(headers: Mapping[str, str], found: Facts) -> str | None:
 
 # -- delays -------------------------------------------------------------------------------------
 
-_NUMBER = re.compile(r"\+?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_DURATION = re.compile(r"(\d+\.?\d*)s", re.ASCII)
+_LONGEST = 64
+"""Signs of a number or a date: a header may have 65,536, each of which costs time."""
+_NUMBER = re.compile(r"\+?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_DURATION = re.compile(r"(\d+(?:\.\d*)?)s", re.ASCII)
 
 
 def retry_after(
@@ -323,7 +325,7 @@ def retry_after(
 
 
 def _positive(text: str | None) -> float | None:
-    if text is None or not _NUMBER.fullmatch(text.strip()):
+    if text is None or len(text) > _LONGEST or not _NUMBER.fullmatch(text.strip()):
         return None
     return errors.real_delay(float(text))
 
@@ -336,7 +338,7 @@ def _until(date: str | None, base: str | None, wall_time: float | None) -> float
 
 
 def _posix(date: str | None) -> float | None:
-    if date is None or len(date) > 64 or not date.isascii():
+    if date is None or len(date) > _LONGEST or not date.isascii():
         return None
     try:
         moment = parsedate_to_datetime(date)

@@ -6,7 +6,9 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from llmpool import errors
 from llmpool.providers import _translate
+from llmpool.providers._forward import Forwarded, Passed
 from llmpool.providers._http import ACCEPTED, Deadline, HttpClient, OpenReply
 from llmpool.providers._keys import Key, Secret
 from llmpool.providers._private import Private, keys_in, texts_in
@@ -50,6 +52,7 @@ class Account:
             verify=verify,
             connect_timeout=connect_timeout,
         )
+        self._own = frozenset(name.lower() for name in headers or ())
         known, further = self._key.known, keys_in(headers, base_url)
         self._secrets = lambda: (*known(), *further)
 
@@ -112,8 +115,40 @@ class Account:
             if _translate.is_good(reply.status):
                 return reply
             whole = _translate.plainly(functools.partial(_translate.read_whole, reply))
-            if reply.status != 401 or not renewals:
+            # Made anew where it is raised: held by this frame, which it holds, it would outlive the call.
+            if not renewals or not _wants_another_key(
+                _translate.answer_error(whole.status, whole.headers, whole.body, private)
+            ):
                 raise _translate.answer_error(whole.status, whole.headers, whole.body, private)
+            renewals -= 1
+
+    def forward(self, request: Forwarded, timeout: float) -> Passed:
+        """
+        Send a client's request on, twice if a function may give a better key; give any answer's head.
+
+        Header fields of the provider's own take the place of the client's.
+
+        Raises:
+            ProviderError: it was not answered at all.
+        """
+        deadline = Deadline.after(timeout)
+        kept = {name: text for name, text in request.headers.items() if name not in self._own}
+        headers = {**(PLAIN if request.streamed else PACKED), **kept}
+        private = Private(self._secrets, functools.partial(_texts_of, request.body))
+        renewals = 1 if self._key.renewable else 0
+        while True:
+            reply = _translate.plainly(
+                lambda: self._http.open(
+                    request.method,
+                    request.page,
+                    body=request.body,
+                    headers=headers,
+                    deadline=deadline,
+                )
+            )
+            if reply.status != 401 or not renewals:
+                return Passed(reply, private)
+            _translate.plainly(functools.partial(_translate.read_whole, reply))
             renewals -= 1
 
     def close(self) -> None:
@@ -127,3 +162,20 @@ class Account:
     def _signature(self) -> Mapping[str, str]:
         key = self._key.reveal()
         return {} if key is None else self._sign(key)
+
+
+def _wants_another_key(error: errors.ProviderError) -> bool:
+    """Tell whether an error is about the key; Gemini has a 400 for that."""
+    return error.status == 401 or (
+        error.status == 400 and isinstance(error, errors.AuthenticationFailed)
+    )
+
+
+def bearer(key: str) -> Mapping[str, str]:
+    """Sign with a key, or a token, as most servers want it."""
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _texts_of(body: bytes | None) -> tuple[str, ...]:
+    asked = _translate.decode(body or b"")
+    return texts_in(asked) if isinstance(asked, Mapping) else ()

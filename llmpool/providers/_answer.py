@@ -19,7 +19,8 @@ from urllib3.util.response import assert_header_parsing
 from llmpool.providers._failure import Kind, WireFailure
 from llmpool.providers._sockets import TimedSocket
 
-_BUFFER = 64 * 1024
+MOST_INTERIM = 100
+_BUFFER = 16 * 1024  # for as long as a stream is open
 _LENGTH = re.compile(r"([0-9]{1,18})(?:[ \t]*,[ \t]*\1)*")
 
 
@@ -42,7 +43,11 @@ class StrictAnswer(http.client.HTTPResponse):
         fact = ""
         try:
             super().begin()
+            interim = 0
             while 101 < self.status < 200:  # http.client itself passes over 100 alone
+                interim += 1
+                if interim > MOST_INTERIM:
+                    raise http.client.HTTPException
                 self.headers = None  # type: ignore[assignment]
                 super().begin()
         except http.client.HTTPException as error:
@@ -67,6 +72,8 @@ class StrictAnswer(http.client.HTTPResponse):
         coding = ", ".join(self.msg.get_all("transfer-encoding", []))
         if coding and not self.chunked:
             return "the answer has an unknown transfer coding"
+        if "," in ", ".join(self.msg.get_all("content-encoding", [])):
+            return "the answer is packed more than once"  # each layer costs memory to unpack
         length = ", ".join(self.msg.get_all("content-length", []))
         if length and _LENGTH.fullmatch(length) is None:
             return "the answer has a malformed Content-Length"

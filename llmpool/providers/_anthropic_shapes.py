@@ -1,17 +1,14 @@
-"""The shapes of the Anthropic messages format, from our values to decoded JSON and back."""
+"""Answers in the Anthropic messages format, from decoded JSON to our values; ``raw`` keeps all of it."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from llmpool.messages import (
     Choice,
-    CompletionRequest,
     CompletionResponse,
-    Message,
     StreamChunk,
     ToolCall,
     Usage,
@@ -19,110 +16,17 @@ from llmpool.messages import (
 from llmpool.providers import _translate
 from llmpool.providers._openai_shapes import text_or_none
 
-MOST_TOKENS = 4096
-"""Of an answer, where the request names no number: this format demands one."""
-
-_INSTRUCTIONS = frozenset({"system", "developer"})
 _REASONS = {
     "end_turn": "stop",
     "stop_sequence": "stop",
     "max_tokens": "length",
+    "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
 """The finish reasons under the names they have in the OpenAI format; others stay as they are."""
-_DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,(.*)", re.S)
 
 Block = Mapping[str, Any]
-
-
-# -- the request --------------------------------------------------------------------------------
-
-
-def write_request(request: CompletionRequest, model: str | None) -> dict[str, Any]:
-    """
-    Write a request; what the user gave beyond the named fields goes along as it is.
-
-    Messages and tools may be in the OpenAI shape or in this format's own. *model* is the name for a
-    request that has none.
-    """
-    body: dict[str, Any] = {"max_tokens": request.max_tokens or MOST_TOKENS}
-    said = [message for message in request.messages if message.role not in _INSTRUCTIONS]
-    told = [message for message in request.messages if message.role in _INSTRUCTIONS]
-    body["messages"] = _write_messages(said)
-    if told:
-        body["system"] = [block for message in told for block in _blocks(message.content)]
-    if request.model or model:
-        body["model"] = request.model or model
-    if request.temperature is not None:
-        body["temperature"] = request.temperature
-    if request.tools:
-        body["tools"] = [_write_tool(tool) for tool in request.tools]
-    body.update(request.extra)
-    return body
-
-
-def _write_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    """Write a conversation; the results of tools that were called together are one message."""
-    written: list[dict[str, Any]] = []
-    results: list[Block] | None = None
-    for message in messages:
-        if message.role == "tool":
-            if results is None:
-                results = []
-                written.append({"role": "user", "content": results})
-            result = {"type": "tool_result", "tool_use_id": message.tool_call_id}
-            results.append({**result, "content": _blocks(message.content), **message.extra})
-            continue
-        results = None
-        content: object = message.content
-        if message.tool_calls or not isinstance(content, str):
-            content = [*_blocks(message.content), *map(_write_call, message.tool_calls)]
-        written.append({"role": message.role, "content": content, **message.extra})
-    return written
-
-
-def _blocks(content: object) -> list[Block]:
-    """Give a content as blocks; parts of the OpenAI shape are translated, others stay."""
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}] if content else []
-    parts = content if isinstance(content, Sequence) else ()
-    return [_block(part) for part in parts]
-
-
-def _block(part: Block) -> Block:
-    image = part.get("image_url")
-    url = image.get("url") if isinstance(image, Mapping) else image
-    if part.get("type") != "image_url" or not isinstance(url, str):
-        return part
-    match = _DATA_URL.fullmatch(url)
-    source = (
-        {"type": "base64", "media_type": match[1], "data": match[2]}
-        if match
-        else {"type": "url", "url": url}
-    )
-    return {"type": "image", "source": source}
-
-
-def _write_call(call: ToolCall) -> Block:
-    given = _translate.decode(call.arguments) if call.arguments else {}
-    named = given if isinstance(given, Mapping) else {"arguments": call.arguments}
-    return {"type": "tool_use", "id": call.id, "name": call.name, "input": named}
-
-
-def _write_tool(tool: Block) -> Block:
-    function = tool.get("function")
-    if not isinstance(function, Mapping):
-        return tool
-    written = {
-        "name": function.get("name"),
-        "description": function.get("description"),
-        "input_schema": function.get("parameters") or {"type": "object", "properties": {}},
-    }
-    return {field: value for field, value in written.items() if value is not None}
-
-
-# -- the answer ---------------------------------------------------------------------------------
 
 
 def read_message(answer: Mapping[str, Any]) -> CompletionResponse:
@@ -152,6 +56,11 @@ def read_message(answer: Mapping[str, Any]) -> CompletionResponse:
     )
 
 
+def failure_in(answer: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Give nothing: an error of this format is nowhere but under ``error``."""
+    return None
+
+
 def _joined(blocks: Sequence[Block], kind: str) -> str:
     """Give the text of all blocks of a kind, which is also the name of their field."""
     texts = (block.get(kind) for block in blocks if block.get("type") == kind)
@@ -162,9 +71,14 @@ def _read_call(block: Block, index: int) -> ToolCall:
     return ToolCall(
         id=text_or_none(block.get("id")),
         name=text_or_none(block.get("name")),
-        arguments=json.dumps(block.get("input") or {}, ensure_ascii=False),
+        arguments=_written(block.get("input")),
         index=index,
     )
+
+
+def _written(given: object) -> str:
+    """Write the arguments of a call."""
+    return json.dumps(given or {}, ensure_ascii=False)
 
 
 def read_reason(given: object) -> str | None:
@@ -189,17 +103,31 @@ def read_usage(given: object) -> Usage | None:
 
 
 class EventReader:
-    """Reads the events of one stream; ``whole`` tells whether its end mark has come."""
+    """
+    Reads the events of one stream.
+
+    Its end mark makes it ``whole``, and with that it is ``over``; no server leaves the mark out.
+    """
+
+    failure_in = staticmethod(failure_in)
+    read_answer = staticmethod(read_message)
 
     def __init__(self) -> None:
         self.whole = False
+        self.over = False
         self._counts: dict[str, Any] = {}  # of the tokens, from both ends of the stream
         self._calls: dict[object, int] = {}  # a block's index -> its place among the tool calls
-        self._bare: set[object] = set()  # blocks of calls whose arguments have not begun
+        self._bare: dict[object, object] = {}  # calls whose arguments have not begun: what they began with
 
     def read(self, payload: Mapping[str, Any]) -> Iterator[StreamChunk]:
-        """Give the piece in an event; one that carries nothing for a reader is a bare one."""
+        """
+        Give the piece in an event; one that carries nothing for a reader is a bare one.
+
+        A ping is none at all: it shows that the line is open, and nothing about who is to answer.
+        """
         kind = payload.get("type")
+        if kind == "ping":
+            return
         if kind == "message_start":
             message = payload.get("message")
             message = message if isinstance(message, Mapping) else {}
@@ -220,10 +148,9 @@ class EventReader:
             delta = payload.get("delta")
             reason = read_reason(delta.get("stop_reason")) if isinstance(delta, Mapping) else None
             self._count(payload.get("usage"))
-            self.whole = self.whole or reason is not None
             yield StreamChunk(finish_reason=reason, usage=read_usage(self._counts), raw=payload)
         else:
-            self.whole = self.whole or kind == "message_stop"
+            self.whole = self.over = kind == "message_stop"
             yield StreamChunk(raw=payload)
 
     def _count(self, usage: object) -> None:
@@ -235,8 +162,8 @@ class EventReader:
         block = block if isinstance(block, Mapping) else {}
         calls: tuple[ToolCall, ...] = ()
         if block.get("type") == "tool_use":
-            place = self._calls.setdefault(payload.get("index"), len(self._calls))
-            self._bare.add(payload.get("index"))
+            place = self._calls.setdefault(_place_of(payload), len(self._calls))
+            self._bare[_place_of(payload)] = block.get("input")
             name, given = text_or_none(block.get("name")), text_or_none(block.get("id"))
             calls = (ToolCall(id=given, name=name, index=place),)
         return StreamChunk(_joined([block], "text"), tool_calls=calls, raw=payload)
@@ -246,9 +173,9 @@ class EventReader:
         delta = delta if isinstance(delta, Mapping) else {}
         piece = text_or_none(delta.get("partial_json"))
         calls: tuple[ToolCall, ...] = ()
-        if piece and payload.get("index") in self._calls:
-            self._bare.discard(payload.get("index"))
-            calls = (ToolCall(arguments=piece, index=self._calls[payload.get("index")]),)
+        if piece and _place_of(payload) in self._calls:
+            self._bare.pop(_place_of(payload), None)
+            calls = (ToolCall(arguments=piece, index=self._calls[_place_of(payload)]),)
         return StreamChunk(
             text_or_none(delta.get("text")) or "",
             tool_calls=calls,
@@ -257,8 +184,15 @@ class EventReader:
         )
 
     def _end(self, payload: Mapping[str, Any]) -> StreamChunk:
-        """End a block; a call without arguments has an empty object, as in an answer that is whole."""
+        """End a block; a call whose arguments did not come in pieces has those it began with."""
         calls: tuple[ToolCall, ...] = ()
-        if payload.get("index") in self._bare:
-            calls = (ToolCall(arguments="{}", index=self._calls[payload.get("index")]),)
+        if _place_of(payload) in self._bare:
+            given = _written(self._bare[_place_of(payload)])
+            calls = (ToolCall(arguments=given, index=self._calls[_place_of(payload)]),)
         return StreamChunk(tool_calls=calls, raw=payload)
+
+
+def _place_of(payload: Mapping[str, Any]) -> int | None:
+    """Give the number of the block that an event belongs to."""
+    given = payload.get("index")
+    return given if isinstance(given, int) else None

@@ -228,6 +228,7 @@ class Trust:
 def _read_bundle(ca: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False  # RFC 9525: a name stands in subjectAltName
     context.set_alpn_protocols(["http/1.1"])
     context.sslsocket_class = TimedTlsSocket
     try:

@@ -12,6 +12,7 @@ import os
 import socket
 import threading
 
+from llmpool.bell import Bell
 from llmpool.providers._deadline import Deadline
 from llmpool.providers._failure import WireFailure
 
@@ -26,7 +27,7 @@ class _Lookup:
     """One look-up under way: its fields are written before *done* is set."""
 
     def __init__(self) -> None:
-        self.done = threading.Event()
+        self.done = Bell()  # a signal handler may ask for the same name
         self.thread: threading.Thread | None = None
         self.addresses: list[Address] = []
         self.problem: str | None = None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 _FRAMING = ("content-length", "transfer-encoding", "connection", "expect", "upgrade")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_CONTROLS = re.compile(r"[ \t]*[\x00-\x08\x0a-\x1f\x7f-\x9f]+[ \t]*")
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]+")
 _UNFIT = re.compile(r"[^\t\x20-\x7e\xa0-\xff]")
 
 
@@ -49,7 +49,14 @@ class Headers(Mapping[str, str]):
     @classmethod
     def read(cls, lines: Iterable[tuple[str, str]]) -> Headers:
         """Take fields from the wire: folded lines become one, control characters spaces."""
-        return cls((name, _CONTROLS.sub(" ", value).strip(" \t")) for name, value in lines)
+        return cls((name, _plain(value)) for name, value in lines)
+
+
+def _plain(value: str) -> str:
+    """Put one space in the place of control characters and the blanks around them."""
+    # Not by one expression with the blanks in it, which a line of blanks would keep busy for seconds.
+    parts = (part.strip(" \t") for part in _CONTROLS.split(value))
+    return " ".join(part for part in parts if part)
 
 
 def check_fields(fields: Iterable[tuple[object, object]]) -> str | None:

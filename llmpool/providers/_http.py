@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json as json_module
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,6 +36,7 @@ ACCEPTED = "gzip, deflate"
 _MOST_URLS = 256
 _PACKED = {"Accept-Encoding": ACCEPTED}
 _PLAIN = {"Accept-Encoding": "identity"}
+_OUTWARD = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.I)
 _CODINGS = ("identity", "gzip", "x-gzip", "deflate")
 _encode = json_module.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -113,7 +115,7 @@ class HttpClient:
 
         Raises:
             WireFailure: There is no such answer.
-            ValueError, TypeError: *json* cannot be written as JSON, or a header is unfit.
+            ValueError, TypeError: *json* cannot be written as JSON, or *path* or a header is unfit.
         """
         raw, fields = self._exchange(
             method, path, json, body, {**_PACKED, **(headers or {})}, deadline, once
@@ -187,7 +189,10 @@ class HttpClient:
         body: bytes | None,
         headers: Mapping[str, str],
     ) -> requests.PreparedRequest | str:
-        """Put the request together; where a header is unfit, say so."""
+        """Put the request together; where the path or a header is unfit, say so."""
+        if path not in self._urls and _OUTWARD.search(path.partition("?")[0]):
+            # A model's name, which may be a stranger's, stands in the path of some APIs.
+            return "path: wanted one below the base URL, got one that leads out of it"
         fields = list(headers.items())
         if json is not None:
             body = _encode(json).encode()

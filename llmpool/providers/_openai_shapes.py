@@ -16,6 +16,9 @@ from llmpool.messages import (
 )
 from llmpool.providers import _translate
 
+MOST_CHOICES = 4096
+"""Each takes far more memory than the bytes that it can come in."""
+
 
 def write_request(request: CompletionRequest, model: str | None) -> dict[str, Any]:
     """
@@ -37,6 +40,14 @@ def write_request(request: CompletionRequest, model: str | None) -> dict[str, An
     return body
 
 
+def ask_streamed(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Give *body* for a streamed answer, with its usage unless the caller says otherwise."""
+    streamed = {"stream_options": {"include_usage": True}, **body, "stream": True}
+    if streamed["stream_options"] is None:
+        del streamed["stream_options"]
+    return streamed
+
+
 def read_completion(answer: Mapping[str, Any]) -> CompletionResponse:
     """
     Read a chat completion; what has no name here stays in ``raw``.
@@ -47,6 +58,8 @@ def read_completion(answer: Mapping[str, Any]) -> CompletionResponse:
     given = answer.get("choices")
     if not isinstance(given, list) or not given:
         raise _translate.no_answer("an answer without choices")
+    if len(given) > MOST_CHOICES:
+        raise _translate.no_answer(f"an answer of more than {MOST_CHOICES} choices")
     choices = [_choice(raw, index) for index, raw in enumerate(given)]
     return CompletionResponse.from_choices(
         choices,
@@ -133,6 +146,10 @@ def read_usage(given: object) -> Usage | None:
 class ChunkReader:
     """Reads the events of one stream, and keeps which of its choices have begun and ended."""
 
+    over = False  # its end mark is none of its events
+    failure_in = staticmethod(failure_in)
+    read_answer = staticmethod(read_completion)
+
     def __init__(self) -> None:
         self._begun: set[int] = set()
         self._ended: set[int] = set()
@@ -196,12 +213,13 @@ def read_embedding(answer: Mapping[str, Any]) -> EmbeddingResponse:
         raise _translate.no_answer("an answer without vectors")
     places = [entry.get("index") for entry in data]
     if sorted(place for place in places if isinstance(place, int)) == list(range(len(data))):
-        data = [data[places.index(place)] for place in range(len(data))]
+        ordered = dict(zip(places, data, strict=True))
+        data = [ordered[place] for place in range(len(data))]
     elif any(place is not None for place in places):
         raise _translate.no_answer("an answer whose vectors have no order")
     try:
         vectors = tuple(tuple(float(x) for x in entry["embedding"]) for entry in data)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         vectors = ()
     if not vectors or not all(vectors):
         raise _translate.no_answer("an answer without vectors of numbers")

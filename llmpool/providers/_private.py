@@ -11,7 +11,18 @@ import attrs
 
 from llmpool.privacy import KEY_RUN, RUN
 
-_SAID = frozenset({"messages", "input", "prompt", "system"})
+_SAID = frozenset(
+    {
+        "content",
+        "contents",
+        "input",
+        "messages",
+        "prompt",
+        "requests",
+        "system",
+        "systemInstruction",
+    }
+)
 """Fields that hold what somebody said, of which the shortest text is private too."""
 _NAMED = frozenset({"id", "model", "name", "role", "tool_call_id", "type"})
 """Fields that name things; what an error says of these is what its reader needs."""

@@ -43,9 +43,10 @@ class TimedSocket(socket.socket):
     _deadline: Deadline | None = None
 
     def __del__(self) -> None:
-        # Without a word: nobody who lost a stream is to be warned.
+        # Without a word: nobody who lost a stream is to be warned. Not by close(), which fails where an
+        # interrupt broke off the making.
         if self.fileno() >= 0:
-            self.close()
+            socket.close(self.detach())
 
     def begin(self, deadline: Deadline) -> None:
         """Begin an exchange."""

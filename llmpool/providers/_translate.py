@@ -15,6 +15,10 @@ from llmpool.providers._private import Private
 _T = TypeVar("_T")
 
 MOST_ERROR_BYTES = 1 << 20
+MOST_VALUES = 8_000_000
+"""Signs of structure in an answer: decoded, ``[],[],…`` takes twenty-five times its bytes."""
+MOST_EVENT_VALUES = 500_000
+"""The same of one event of a stream."""
 ERROR_PATIENCE = 2.0
 """Seconds for the body of an error, whose status has come and tells the most."""
 
@@ -85,20 +89,18 @@ def read_whole(reply: OpenReply) -> Reply:
     most = MOST_BYTES if good else MOST_ERROR_BYTES
     if not good:
         reply.deadline = Deadline.after(min(reply.deadline.remaining(), ERROR_PATIENCE))
-    pieces = []
-    size = 0
+    body = bytearray()  # a list of pieces of one byte each would take fifty times as much
     try:
-        while size <= most and (piece := reply.read1()):
-            pieces.append(piece)
-            size += len(piece)
+        while len(body) <= most and (piece := reply.read1()):
+            body += piece
     except WireFailure:
         if good:
             raise
     finally:
         reply.close()
-    if good and size > most:
+    if good and len(body) > most:
         raise WireFailure("too-large", "answered", f"the answer is larger than {most} bytes")
-    return Reply(reply.status, reply.headers, b"".join(pieces))
+    return Reply(reply.status, reply.headers, bytes(body))
 
 
 def answer_error(
@@ -127,6 +129,7 @@ def read_object(reply: Reply, private: Private) -> Mapping[str, Any]:
     Raises:
         ProviderError: it is none, or an error.
     """
+    check_values(reply.body, MOST_VALUES)
     decoded = decode(reply.body)
     if decoded is None:
         raise said_no_json(reply, private)
@@ -135,6 +138,18 @@ def read_object(reply: Reply, private: Private) -> Mapping[str, Any]:
     if decoded.get("error"):
         raise answer_error(reply.status, reply.headers, decoded, private)
     return decoded
+
+
+def check_values(text: bytes, most: int) -> None:
+    """
+    Refuse JSON that is hardly more than brackets, before it is decoded.
+
+    Raises:
+        MalformedResponse: decoded it would take far more memory than any answer of its size.
+    """
+    # A colon counts twice, for what stands in a mapping takes that much more.
+    if len(text) > most and sum(map(text.count, (b"[", b"{", b",", b":", b":"))) > most:
+        raise no_answer(f"JSON of more than {most} values")
 
 
 def decode(text: str | bytes) -> Any:

@@ -16,10 +16,12 @@ from llmpool.messages import (
     Message,
     StreamChunk,
 )
+from llmpool.providers import _anthropic_request as anthropic_request
 from llmpool.providers import _anthropic_shapes as anthropic
 from llmpool.providers import _openai_shapes as openai
 from llmpool.providers import _translate
 from llmpool.providers._private import Private, texts_in
+from llmpool.providers._stream import Reader
 
 _OPENAI = "chat.completions.create"
 _ANTHROPIC = "messages.create"
@@ -88,12 +90,10 @@ class ClientProvider:
             ProviderError: as :meth:`complete`.
         """
         create, body = self._prepare(request)
-        reader: openai.ChunkReader | anthropic.EventReader = anthropic.EventReader()
+        reader: Reader = anthropic.EventReader()
         if self._method(_OPENAI) is not None:
             reader = openai.ChunkReader()
-            body = {"stream_options": {"include_usage": True}, **body}
-            if body["stream_options"] is None:
-                del body["stream_options"]
+            body = openai.ask_streamed(body)
         body["stream"] = True
         private = self._private(body)
         events = _ask(create, body, timeout)
@@ -144,7 +144,7 @@ class ClientProvider:
             return create, openai.write_request(request, self.model)
         create = self._method(_ANTHROPIC)
         if create is not None:
-            return create, anthropic.write_request(request, self.model)
+            return create, anthropic_request.write_request(request, self.model)
         raise self._unsupported(f"{_OPENAI}() and no {_ANTHROPIC}()")
 
     def _unsupported(self, methods: str) -> errors.ServerFault:
@@ -178,7 +178,7 @@ class _ClientStream(Iterator[StreamChunk]):
     def __init__(
         self,
         events: Iterable[Any],
-        reader: openai.ChunkReader | anthropic.EventReader,
+        reader: Reader,
         private: Private,
     ) -> None:
         self._given = events
@@ -192,7 +192,7 @@ class _ClientStream(Iterator[StreamChunk]):
     def _read(self, events: Iterator[Any]) -> Iterator[StreamChunk]:
         for event in events:
             payload = _as_json(event, self._private)
-            failed = openai.failure_in(payload)
+            failed = self._reader.failure_in(payload)
             if failed is not None:
                 raise _translate.answer_error(200, {}, failed, self._private)
             yield from self._reader.read(payload)

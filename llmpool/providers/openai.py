@@ -7,11 +7,15 @@ from typing import Any, NoReturn
 
 from llmpool import _validators as valid
 from llmpool.messages import CompletionRequest, CompletionResponse, EmbeddingResponse
+from llmpool.providers import _format
 from llmpool.providers import _openai_shapes as shapes
-from llmpool.providers import _translate
-from llmpool.providers._account import PLAIN, Account
+from llmpool.providers._account import Account, bearer
+from llmpool.providers._forward import Forwarded, Passed
 from llmpool.providers._keys import Key
-from llmpool.providers._openai_stream import OpenAIStream
+from llmpool.providers._presets import find_key, find_preset
+from llmpool.providers._stream import AnswerStream
+
+_CHAT = "/chat/completions"
 
 
 class OpenAIProvider:
@@ -37,6 +41,8 @@ class OpenAIProvider:
         TypeError: a wrong type, named by its field.
     """
 
+    wire_format = "openai"
+
     def __init__(
         self,
         base_url: str,
@@ -50,20 +56,51 @@ class OpenAIProvider:
         connect_timeout: float = 5.0,
     ) -> None:
         valid.as_text("model", model, none=True)
-        valid.as_text("ping_path", ping_path)
-        if not ping_path.startswith("/"):
-            valid.refuse("ping_path", "a path that begins with /", ping_path)
+        _format.check_page(ping_path)
         self.model = model
         self.base_url = base_url
         self._ping_path = ping_path
         self._account = Account(
             base_url,
             api_key,
-            _bearer,
+            bearer,
             headers=headers,
             proxies=proxies,
             verify=verify,
             connect_timeout=connect_timeout,
+        )
+
+    @classmethod
+    def preset(
+        cls,
+        name: str,
+        *,
+        api_key: Key = None,
+        model: str | None = None,
+        base_url: str | None = None,
+        **options: Any,
+    ) -> OpenAIProvider:
+        """
+        Make one for a server that is known by *name*: its address, and a ping page that tells of the key.
+
+        Names: ``openai``, ``groq``, ``mistral``, ``together``, ``fireworks``, ``deepseek``,
+        ``openrouter``, and on this machine ``vllm``, ``llama.cpp``, ``ollama``, ``lmstudio``.
+
+        Args:
+            api_key: None reads the server's own variable of the environment, such as
+                ``GROQ_API_KEY``; where that is not set, a server on this machine goes without.
+            base_url: in the place of the known one, for a server on another machine.
+            options: the further arguments of the class; what is given wins.
+
+        Raises:
+            ValueError: the name is not known, or there is no key; or as the class itself.
+        """
+        known = find_preset(name)
+        return cls(
+            base_url or known.base_url,
+            api_key=find_key(name, known, api_key),
+            model=model,
+            **{"ping_path": known.page, **options},
         )
 
     def complete(self, request: CompletionRequest, timeout: float) -> CompletionResponse:
@@ -74,30 +111,18 @@ class OpenAIProvider:
             ProviderError: of the class that tells what went wrong.
             ValueError: a streamed answer is asked for, for which there is another method.
         """
-        body = self._body(request)
-        if body.get("stream"):
-            valid.refuse("stream", "stream() for an answer as it comes", body["stream"])
-        answer = self._account.ask("/chat/completions", body, timeout, once=request.once)
-        failed = shapes.failure_in(answer)
-        if failed is not None:
-            raise _translate.answer_error(200, {}, failed, self._account.private(body))
-        return shapes.read_completion(answer)
+        body, reader = self._body(request), shapes.ChunkReader()
+        return _format.complete(self._account, _CHAT, body, timeout, reader, once=request.once)
 
-    def stream(self, request: CompletionRequest, timeout: float) -> OpenAIStream:
+    def stream(self, request: CompletionRequest, timeout: float) -> AnswerStream:
         """
         Begin to answer *request*.
 
         Raises:
             ProviderError: of the class that tells what went wrong.
         """
-        body = {"stream_options": {"include_usage": True}, **self._body(request), "stream": True}
-        if body["stream_options"] is None:
-            del body["stream_options"]
-        private = self._account.private(body)
-        reply = self._account.open(
-            "POST", "/chat/completions", body, timeout, private, PLAIN, once=request.once
-        )
-        return OpenAIStream(reply, private)
+        body, reader = shapes.ask_streamed(self._body(request)), shapes.ChunkReader()
+        return _format.stream(self._account, _CHAT, body, timeout, reader, once=request.once)
 
     def embed(self, texts: Sequence[str], model: str | None, timeout: float) -> EmbeddingResponse:
         """
@@ -121,6 +146,15 @@ class OpenAIProvider:
         """
         self._account.visit(self._ping_path, timeout)
 
+    def forward(self, request: Forwarded, timeout: float) -> Passed:
+        """
+        Send on what a client of this format asks; its answer may be of any status.
+
+        Raises:
+            ProviderError: it was not answered at all.
+        """
+        return self._account.forward(request, timeout)
+
     def close(self) -> None:
         """Close the idle connections."""
         self._account.close()
@@ -136,11 +170,4 @@ class OpenAIProvider:
         return f"OpenAIProvider({self._account!r}, model={self.model!r})"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError(
-            "an OpenAIProvider cannot be pickled: it holds a key and connections; build one in "
-            "each process"
-        )
-
-
-def _bearer(key: str) -> Mapping[str, str]:
-    return {"Authorization": f"Bearer {key}"}
+        _format.refuse_pickle(self)

@@ -17,7 +17,7 @@ import attrs
 from llmpool.testing.received import read_content
 from llmpool.testing.reply import Reply, event
 
-_PIECE = re.compile(r"\s*\S{1,12}|\s+")
+PIECE = re.compile(r"\s*\S{1,12}|\s+")
 _DIMENSIONS = 8
 
 
@@ -119,6 +119,7 @@ def sample(schema: Mapping[str, Any]) -> Any:
     if "enum" in schema:
         return schema["enum"][0]
     kind = schema.get("type", "object")
+    kind = kind.lower() if isinstance(kind, str) else kind  # Google's are in capitals
     if kind == "object":
         return {name: sample(each) for name, each in schema.get("properties", {}).items()}
     if kind == "array":
@@ -159,9 +160,9 @@ def _deltas(answer: Answer) -> Iterator[dict[str, Any]]:
         name, arguments = answer.tool
         call = {"index": 0, "id": f"call_{answer.id}", "type": "function"}
         yield {"tool_calls": [{**call, "function": {"name": name, "arguments": ""}}]}
-        for piece in _PIECE.findall(arguments):
+        for piece in PIECE.findall(arguments):
             yield {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
-    for piece in _PIECE.findall(answer.text or ""):
+    for piece in PIECE.findall(answer.text or ""):
         yield {"content": piece}
 
 

@@ -10,8 +10,10 @@ import attrs
 
 from llmpool.testing.exchange import Exchange
 from llmpool.testing.reply import Reply, body_reply, event, json_reply, to_pairs
+from llmpool.testing.troubles import Trouble
 
 _PAGE = "<!doctype html><html><head><title>Sign in</title></head><body>Sign in</body></html>"
+_EMPTY = {"openai": "choices", "anthropic": "content", "gemini": "candidates"}
 _REFUSAL = {
     "error": {
         "message": "The prompt was filtered by the content management policy.",
@@ -55,12 +57,18 @@ class EmptyChoices:
     """Answer in the right shape with nothing in it: no choices, no vectors, no events."""
 
     def __call__(self, exchange: Exchange) -> None:
-        reply = exchange.answer()
+        reply, format = exchange.answer(), exchange.request.format
         if reply.streamed:
             done = [event({"object": "chat.completion.chunk", "choices": []}), event("[DONE]")]
+            if format == "anthropic":
+                done = [reply.parts[0], reply.parts[-1]]
+            elif format == "gemini":
+                done = [event({"candidates": []})]
             reply = attrs.evolve(reply, parts=done)
         elif exchange.request.route in ("chat", "embeddings") and reply.status == 200:
-            field = "choices" if exchange.request.route == "chat" else "data"
+            field = _EMPTY[format]
+            if exchange.request.route == "embeddings":
+                field = "embeddings" if format == "gemini" else "data"
             reply = json_reply({**json.loads(reply.parts[0]), field: []})
         exchange.send(reply)
 
@@ -83,13 +91,19 @@ class ContentFilter:
     """
     Answer with a filtered completion: no text, finish reason ``content_filter``.
 
-    With *prompt* the request itself is refused with a 400, in Azure's words.
+    With *prompt* the request itself is refused: with a 400 in Azure's words, or as Anthropic or Gemini
+    do it.
     """
 
     prompt: bool = False
 
     def __call__(self, exchange: Exchange) -> None:
-        if self.prompt:
+        format = exchange.request.format
+        if self.prompt and format == "gemini":
+            exchange.send(json_reply({"promptFeedback": {"blockReason": "SAFETY"}}))
+        elif self.prompt and format == "anthropic":
+            exchange.fail(Trouble(400, "", code="content_filter"))
+        elif self.prompt:
             exchange.send(json_reply(_REFUSAL, 400))
         else:
             changes = {"text": None, "tool": None, "finish_reason": "content_filter"}

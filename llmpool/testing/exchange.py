@@ -10,6 +10,7 @@ from llmpool.testing.plan import Setting
 from llmpool.testing.received import Received
 from llmpool.testing.reply import Point, Reply
 from llmpool.testing.service import Service
+from llmpool.testing.troubles import Trouble
 
 
 class Gone(Exception):
@@ -77,6 +78,10 @@ class Exchange:
         if seconds > 0:
             self._closing.wait(seconds)
         return self._service.answer(self.request, self._serial, **changes)
+
+    def fail(self, trouble: Trouble) -> None:
+        """Send an error, in the shape and the words of the request's format."""
+        self.send(trouble.reply(self.request.format))
 
     def send(self, reply: Reply, *, keep_alive: bool = True) -> None:
         """Send a whole answer; with ``keep_alive=False`` it announces the connection's end."""

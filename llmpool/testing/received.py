@@ -9,6 +9,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
+from llmpool.testing.spoken import Format, as_openai, name_format, name_gemini_route, name_method
+
 ROUTES = ("chat", "embeddings", "models", "health", "other")
 
 
@@ -20,6 +22,11 @@ def name_route(path: str) -> str:
     Azure deployment).
     """
     path = path.rstrip("/")
+    gemini = name_gemini_route(path)
+    if gemini is not None:
+        return gemini
+    if path.endswith("/messages"):
+        return "chat"
     if path.endswith("/chat/completions"):
         return "chat"
     if path.endswith("/embeddings"):
@@ -84,6 +91,11 @@ class Received:
         return name_route(self.path)
 
     @property
+    def format(self) -> Format:
+        """``openai``, ``anthropic`` or ``gemini``: the wire format that it is in."""
+        return name_format(self.path, self.headers)
+
+    @property
     def json(self) -> Any:
         """
         Parse the body.
@@ -97,7 +109,7 @@ class Received:
     def prompt(self) -> str:
         """The text of the last user message; empty when there is none."""
         try:
-            messages = self.json["messages"]
+            messages = as_openai(self.format, self.path, self.json)["messages"]
             users = [message for message in messages if message.get("role") == "user"]
             return read_content(users[-1].get("content"))
         except (ValueError, LookupError, TypeError, AttributeError):
@@ -106,6 +118,8 @@ class Received:
     @property
     def streamed(self) -> bool:
         """Whether a streamed answer is wanted."""
+        if name_method(self.path):
+            return name_method(self.path) == "streamGenerateContent"
         try:
             return bool(self.json["stream"])
         except (ValueError, LookupError, TypeError):

@@ -1,4 +1,4 @@
-"""A local OpenAI-compatible server whose behaviour is switched while it runs."""
+"""A local LLM server whose behaviour is switched while it runs."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ _servers: weakref.WeakSet[LocalServer] = weakref.WeakSet()
 
 class LocalServer:
     """
-    An OpenAI-compatible server on loopback, with faults to be switched on and off.
+    An LLM server on loopback, with faults to be switched on and off.
 
+    It speaks the OpenAI format; at ``/v1/messages`` Anthropic's; and at ``/v1beta`` Gemini's.
     Its model echoes the last user prompt (``"echo: hello"``), so that an answer can be
     matched with its question; *reply* computes another text from a :class:`Received`.
     Tokens are words. A prompt that holds "call tool" has one of the request's tools called.
@@ -162,8 +163,13 @@ class LocalServer:
 
     @property
     def url(self) -> str:
-        """The base URL for a client, with ``/v1``."""
-        return f"{'https' if self._context else 'http'}://127.0.0.1:{self.port}/v1"
+        """The base URL for a client, with ``/v1``; an AnthropicProvider takes it too."""
+        return f"{self.root}/v1"
+
+    @property
+    def root(self) -> str:
+        """The URL without a path: an Azure endpoint; for Gemini, ``/v1beta`` goes behind it."""
+        return f"{'https' if self._context else 'http'}://127.0.0.1:{self.port}"
 
     # -- behaviour -----------------------------------------------------------
 

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
+from urllib.parse import parse_qs
 
 import attrs
 
 from llmpool._validators import refuse
+from llmpool.testing import anthropic_answers, gemini_answers
 from llmpool.testing.answers import (
     Answer,
     answer_chat,
     completion_body,
     embeddings_body,
-    error_body,
     models_body,
     stream_reply,
 )
 from llmpool.testing.received import Received
 from llmpool.testing.reply import Reply, json_reply
+from llmpool.testing.spoken import Format, as_openai, name_method
+from llmpool.testing.troubles import Trouble
 
 Delay = float | Callable[[Received], float]
 
+_KEY_HEADERS = ("api-key", "x-api-key", "x-goog-api-key")
+_MODELS: dict[Format, Callable[[str], dict[str, Any]]] = {
+    "openai": models_body,
+    "anthropic": anthropic_answers.models_body,
+    "gemini": gemini_answers.models_body,
+}
 _METHODS = {"chat": "POST", "embeddings": "POST", "models": "GET", "health": "GET"}
 
 
@@ -62,53 +72,62 @@ class Service:
         """Return the error that a wrong address, method or key earns."""
         wanted = _METHODS.get(request.route)
         if wanted is None:
-            return json_reply(error_body(f"Unknown request URL: {request.path}"), 404)
-        if request.method not in (wanted, "HEAD" if wanted == "GET" else wanted):
-            return json_reply(error_body(f"Not allowed: {request.method}"), 405, {"Allow": wanted})
-        if self.api_keys and request.route != "health":
-            bearer = request.headers.get("authorization", "").partition(" ")[2]
-            if not {bearer, request.headers.get("api-key", "")} & set(self.api_keys):
-                body = error_body("Incorrect API key provided.", code="invalid_api_key")
-                return json_reply(body, 401)
-        return None
+            trouble = Trouble(404, f"Unknown request URL: {request.path}")
+        elif request.method not in (wanted, "HEAD" if wanted == "GET" else wanted):
+            said = f"Not allowed: {request.method}"
+            trouble = Trouble(405, said, headers={"Allow": wanted})
+        elif self.api_keys and request.route != "health" and not self._knows(request):
+            trouble = Trouble(401, "Incorrect API key provided.", code="invalid_api_key")
+        else:
+            return None
+        return trouble.reply(request.format)
+
+    def _knows(self, request: Received) -> bool:
+        """Tell whether a request has a good key in any of the places where keys are sent."""
+        bearer = request.headers.get("authorization", "").partition(" ")[2]
+        given = {request.headers.get(name, "") for name in _KEY_HEADERS}
+        return bool({bearer, *given, *parse_qs(request.query).get("key", [])} & set(self.api_keys))
 
     def _serve(self, request: Received, serial: int, changes: dict[str, Any]) -> Reply:
         if request.route == "health":
             return json_reply({"status": "ok"})
         if request.route == "models":
             return self._show_models(request)
+        format = request.format
         try:
             body = request.json
         except ValueError:
-            return json_reply(error_body("The body of the request is not JSON."), 400)
+            return Trouble(400, "The body of the request is not JSON.").reply(format)
+        try:
+            body = as_openai(format, request.path, body)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            return _wrong(error).reply(format)
         wrong = _find_wrong_field(request.route, body)
         if wrong:
-            return json_reply(error_body(f"Missing or wrong parameter: '{wrong}'."), 400)
+            return Trouble(400, f"Missing or wrong parameter: '{wrong}'.").reply(format)
         model = str(body.get("model") or self.model)
         if self.strict_model and model != self.model:
-            message = f"The model '{model}' does not exist."
-            return json_reply(error_body(message, code="model_not_found"), 404)
+            return _no_model(model).reply(format)
         text = ""
         if request.route == "chat":  # outside the try: an error in there is its author's to see
             text = self.reply(request) if self.reply else f"echo: {request.prompt}"
         try:
             if request.route == "embeddings":
-                return json_reply(embeddings_body(body, model))
+                return json_reply(_write_vectors(request, body, model))
             id = f"chatcmpl-{self.name}-{serial}"
             answer = answer_chat(body, id=id, model=model, prompt=request.prompt, text=text)
-            return _write_chat(attrs.evolve(answer, **changes), body)
+            return _write_chat(attrs.evolve(answer, **changes), body, format)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
-            return json_reply(error_body(f"Wrong parameter: {type(error).__name__}."), 400)
+            return _wrong(error).reply(format)
 
     def _show_models(self, request: Received) -> Reply:
-        models = models_body(self.model)
+        models = _MODELS[request.format](self.model)
         wanted = request.path.rstrip("/").partition("/models")[2].strip("/")
         if not wanted:
             return json_reply(models)
         if wanted == self.model:
-            return json_reply(models["data"][0])
-        message = f"The model '{wanted}' does not exist."
-        return json_reply(error_body(message, code="model_not_found"), 404)
+            return json_reply(next(iter(models.get("data") or models["models"])))
+        return _no_model(wanted).reply(request.format)
 
 
 def _find_wrong_field(route: str, body: Any) -> str | None:
@@ -122,8 +141,28 @@ def _find_wrong_field(route: str, body: Any) -> str | None:
     return None if right and given else field
 
 
-def _write_chat(answer: Answer, body: dict[str, Any]) -> Reply:
-    if body.get("stream"):
+def _wrong(error: Exception) -> Trouble:
+    return Trouble(400, f"Wrong parameter: {type(error).__name__}.")
+
+
+def _no_model(model: str) -> Trouble:
+    return Trouble(404, f"The model '{model}' does not exist.", code="model_not_found")
+
+
+def _write_chat(answer: Answer, body: dict[str, Any], format: Format) -> Reply:
+    if format == "anthropic":
+        streamed, whole = anthropic_answers.message_stream, anthropic_answers.message_body
+    elif format == "gemini":
+        streamed, whole = gemini_answers.content_stream, gemini_answers.content_body
+    else:
         options = body.get("stream_options") or {}
-        return stream_reply(answer, include_usage=bool(options.get("include_usage")))
-    return json_reply(completion_body(answer))
+        counted = bool(options.get("include_usage"))
+        streamed, whole = functools.partial(stream_reply, include_usage=counted), completion_body
+    return streamed(answer) if body.get("stream") else json_reply(whole(answer))
+
+
+def _write_vectors(request: Received, body: dict[str, Any], model: str) -> dict[str, Any]:
+    if request.format == "gemini":
+        many = name_method(request.path) == "batchEmbedContents"
+        return gemini_answers.embeddings_body(body, many=many)
+    return embeddings_body(body, model)

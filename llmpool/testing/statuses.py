@@ -1,4 +1,8 @@
-"""Behaviours that are an HTTP status with its body, in the words real servers use."""
+"""
+Behaviours that are an HTTP status with its body, in the words real servers use.
+
+The shape and the words are those of the format that the request is in.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,9 @@ from typing import Any
 
 import attrs
 
-from llmpool.testing.answers import error_body
 from llmpool.testing.exchange import Exchange
 from llmpool.testing.reply import Headers, body_reply, json_reply, to_pairs
+from llmpool.testing.troubles import Trouble, anthropic_error
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -27,7 +31,7 @@ class Status:
     Answer any status.
 
     A mapping as *body* is sent as JSON, a string as plain text, bytes as they are;
-    without a body an error in OpenAI's shape is. *headers* given as pairs may name one
+    without a body an error in the shape of the request's format is. *headers* given as pairs may name one
     header twice.
     """
 
@@ -36,11 +40,12 @@ class Status:
     headers: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=to_pairs)
 
     def __call__(self, exchange: Exchange) -> None:
-        body: object = self.body
-        if body is None:
-            kind = "server_error" if self.code >= 500 else "invalid_request_error"
-            body = error_body(f"Answered {self.code} on purpose.", _TYPES.get(self.code, kind))
-        exchange.send(body_reply(body, self.code, self.headers))
+        if self.body is not None:
+            exchange.send(body_reply(self.body, self.code, self.headers))
+            return
+        kind = "server_error" if self.code >= 500 else "invalid_request_error"
+        said = f"Answered {self.code} on purpose."
+        exchange.fail(Trouble(self.code, said, _TYPES.get(self.code, kind), headers=self.headers))
 
 
 @attrs.frozen
@@ -56,10 +61,11 @@ class RateLimited:
     code: str = "rate_limit_exceeded"
 
     def __call__(self, exchange: Exchange) -> None:
-        body = error_body("Rate limit reached.", "rate_limit_error", self.code)
         after = to_seconds(self.retry_after)
         delay: Headers = () if after is None else {"Retry-After": after}
-        exchange.send(json_reply(body, 429, (*to_pairs(delay), *self.headers)))
+        headers = (*to_pairs(delay), *self.headers)
+        said = "Rate limit reached."
+        exchange.fail(Trouble(429, said, "rate_limit_error", self.code, headers))
 
 
 @attrs.frozen
@@ -69,8 +75,8 @@ class QuotaExhausted:
     code: str = "credit_balance_exhausted"
 
     def __call__(self, exchange: Exchange) -> None:
-        body = error_body("You exceeded your current quota.", "insufficient_quota", self.code)
-        exchange.send(json_reply(body, 429))
+        said = "You exceeded your current quota."
+        exchange.fail(Trouble(429, said, "insufficient_quota", self.code))
 
 
 @attrs.frozen
@@ -81,15 +87,15 @@ class Overloaded:
     status: int = 503
 
     def __call__(self, exchange: Exchange) -> None:
-        if self.status == 529:
-            failed = {"type": "overloaded_error", "message": "Overloaded"}
-            body: dict[str, Any] = {"type": "error", "error": failed}
-        else:
-            text = "The server is overloaded or not ready yet."
-            body = error_body(text, "service_unavailable_error", "server_is_overloaded")
         after = to_seconds(self.retry_after)
         delay: Headers = () if after is None else {"Retry-After": after}
-        exchange.send(json_reply(body, self.status, delay))
+        if self.status == 529:
+            body = anthropic_error("overloaded_error", "Overloaded")
+            exchange.send(json_reply(body, self.status, delay))
+            return
+        said = "The server is overloaded or not ready yet."
+        kind = "service_unavailable_error"
+        exchange.fail(Trouble(self.status, said, kind, "server_is_overloaded", delay))
 
 
 @attrs.frozen
@@ -115,8 +121,7 @@ class BadKey:
     """Answer that the key is wrong, whatever it is."""
 
     def __call__(self, exchange: Exchange) -> None:
-        body = error_body("Incorrect API key provided.", code="invalid_api_key")
-        exchange.send(json_reply(body, 401))
+        exchange.fail(Trouble(401, "Incorrect API key provided.", code="invalid_api_key"))
 
 
 @attrs.frozen
@@ -127,4 +132,5 @@ class ContextTooLong:
 
     def __call__(self, exchange: Exchange) -> None:
         text = f"This model's maximum context length is {self.limit} tokens."
-        exchange.send(json_reply(error_body(text, code="context_length_exceeded"), 400))
+        code = "context_length_exceeded"
+        exchange.fail(Trouble(400, text, code=code, limit=self.limit))

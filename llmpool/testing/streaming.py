@@ -9,8 +9,14 @@ import attrs
 
 from llmpool.testing.exchange import Exchange
 from llmpool.testing.reply import event
+from llmpool.testing.spoken import Format
 
-_ERROR = {"message": "The server had an error.", "type": "server_error", "code": None}
+_SAID = "The server had an error."
+_ERRORS: dict[str, dict[str, Any]] = {
+    "openai": {"message": _SAID, "type": "server_error", "code": None},
+    "anthropic": {"type": "api_error", "message": _SAID},
+    "gemini": {"code": 500, "message": _SAID, "status": "INTERNAL"},
+}
 
 
 @attrs.frozen
@@ -18,13 +24,14 @@ class ErrorInStream:
     """
     Send some content chunks and then an error event, under a status of 200.
 
-    *error* is the whole object under ``error``. With *role* the role chunk comes first;
-    *metadata* puts an event without choices before everything, as Azure does.
+    *error* is the whole object under ``error``; by itself it is one of the request's format. With
+    *role* the role chunk comes first; *metadata* puts an event without choices before everything, as
+    Azure does.
     *event_name* names the error event.
     """
 
     after_chunks: int = 0
-    error: Mapping[str, Any] = attrs.field(factory=lambda: dict(_ERROR))
+    error: Mapping[str, Any] | None = None
     role: bool = True
     metadata: bool = False
     event_name: str | None = None
@@ -38,15 +45,20 @@ class ErrorInStream:
                 filtered = [{"prompt_index": 0, "content_filter_results": {}}]
                 first = {"id": "", "choices": [], "prompt_filter_results": filtered}
                 parts = (event(first), *parts)
-            failed = event({"error": dict(self.error)}, self.event_name)
-            reply = attrs.evolve(reply, parts=(*parts, failed))
+            reply = attrs.evolve(reply, parts=(*parts, self._event(exchange.request.format)))
         exchange.send(reply)
+
+    def _event(self, format: Format) -> bytes:
+        error = dict(_ERRORS[format] if self.error is None else self.error)
+        if format == "anthropic":
+            return event({"type": "error", "error": error}, self.event_name or "error")
+        return event({"error": error}, self.event_name)
 
 
 @attrs.frozen
 class EndEarly:
     """
-    End a stream after some content chunks, without ``[DONE]`` and, unless *finish_reason*
+    End a stream after some content chunks, without its end mark and, unless *finish_reason*
     is set, without a finish reason.
 
     *by* says how the body ends: by its last chunk, or by the connection's end as in
@@ -85,7 +97,11 @@ class Stall:
 
 @attrs.frozen
 class PingsOnly:
-    """Send comment lines and never an event, after some content chunks or none."""
+    """
+    Send comment lines and never an event, after some content chunks or none.
+
+    In the Anthropic format pings are events of their own kind.
+    """
 
     interval: float = 0.05
     after_chunks: int | None = None
@@ -97,7 +113,10 @@ class PingsOnly:
             exchange.send(reply)
             return
         exchange.send_until(reply, "headers" if self.after_chunks is None else self.after_chunks)
-        ping = reply.frame(f": {self.comment}\n\n".encode())
+        line = f": {self.comment}\n\n".encode()
+        if exchange.request.format == "anthropic":
+            line = event({"type": "ping"}, "ping")
+        ping = reply.frame(line)
         while not exchange.wait(self.interval):
             exchange.send_bytes(ping)
         exchange.close()

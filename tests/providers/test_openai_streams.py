@@ -20,7 +20,7 @@ from llmpool import (
     StreamInterrupted,
     ToolCall,
 )
-from llmpool.providers import _openai_stream
+from llmpool.providers import _stream
 from llmpool.testing import Exchange, LocalServer, PingsOnly, Reply
 
 EVENTS = {"Content-Type": "text/event-stream"}
@@ -229,7 +229,7 @@ def test_event_that_never_ends(server: LocalServer) -> None:
 
 def test_stream_that_never_ends(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is given up too, at a size that no honest one has."""
-    monkeypatch.setattr(_openai_stream, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(_stream, "MOST_BYTES", 10_000)
     with pytest.raises(MalformedResponse, match="too large"):
         list(stream(server, *[event(delta(content="x" * 100))] * 200))
 
