@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from typing import TYPE_CHECKING, Any
 
 from llmpool.checker import HealthChecker, HealthCheckerHandle
 from llmpool.checks import Custom, Ping, Probe
-from llmpool.config import Deployment, HealthCheckConfig, RetryPolicy
+from llmpool.config import Deployment, HealthCheckConfig, Prices, RetryPolicy
 from llmpool.errors import (
     AuthenticationFailed,
     ConnectionFailed,
@@ -51,20 +52,27 @@ from llmpool.strategies import Candidate, RoutingStrategy
 from llmpool.streams import CompletionStream
 
 if TYPE_CHECKING:
+    from llmpool.providers.anthropic import AnthropicProvider
+    from llmpool.providers.azure import AzureOpenAIProvider
     from llmpool.providers.client import ClientProvider
+    from llmpool.providers.gemini import GeminiProvider
     from llmpool.providers.openai import OpenAIProvider
+    from llmpool.settings import ConfigError
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AnthropicProvider",
     "Attempt",
     "AuthenticationFailed",
+    "AzureOpenAIProvider",
     "Candidate",
     "Choice",
     "ClientProvider",
     "CompletionRequest",
     "CompletionResponse",
     "CompletionStream",
+    "ConfigError",
     "ConnectionFailed",
     "ContentFiltered",
     "ContextLengthExceeded",
@@ -75,6 +83,7 @@ __all__ = [
     "EmbeddingResponse",
     "Event",
     "Explanation",
+    "GeminiProvider",
     "HealthCheckConfig",
     "HealthCheckResult",
     "HealthChecker",
@@ -90,6 +99,7 @@ __all__ = [
     "Ping",
     "PoolClosed",
     "PoolHealthStatus",
+    "Prices",
     "Probe",
     "ProviderError",
     "ProviderPool",
@@ -106,20 +116,25 @@ __all__ = [
     "Verdict",
 ]
 
+_PROVIDERS = {
+    "AnthropicProvider": "anthropic",
+    "AzureOpenAIProvider": "azure",
+    "ClientProvider": "client",
+    "GeminiProvider": "gemini",
+    "OpenAIProvider": "openai",
+}
+
 logging.getLogger("llmpool").addHandler(logging.NullHandler())
 
 
 def __getattr__(name: str) -> Any:
     # requests takes longer to import than all the rest, and who brings a client of another kind
     # does not need it.
-    if name == "OpenAIProvider":
-        from llmpool.providers.openai import OpenAIProvider
-
-        return OpenAIProvider
-    if name == "ClientProvider":
-        from llmpool.providers.client import ClientProvider
-
-        return ClientProvider
+    module = _PROVIDERS.get(name)
+    if module is not None:
+        return getattr(importlib.import_module(f"llmpool.providers.{module}"), name)
+    if name == "ConfigError":
+        return importlib.import_module("llmpool.settings").ConfigError
     raise AttributeError(f"module 'llmpool' has no attribute {name!r}")
 
 

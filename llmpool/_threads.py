@@ -27,13 +27,16 @@ def start(thread: threading.Thread) -> None:
     Start *thread*.
 
     Raises:
-        RuntimeError: no more threads can be started.
+        RuntimeError: no more threads can be started, or none that is started ever runs.
     """
     # Before 3.12 a start in a finaliser at the interpreter's end waits for ever: the new thread can
     # never run to say that it has begun.
     if sys.is_finalizing():
         raise RuntimeError("can't start new thread at interpreter shutdown")
     thread.start()
+    if thread.ident is None:
+        # A host that embeds Python and never runs threads: what waits for this one would wait for ever.
+        raise RuntimeError("threads do not run here")
 
 
 def join_all(threads: Iterable[threading.Thread], timeout: float | None) -> list[str]:

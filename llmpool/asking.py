@@ -10,6 +10,8 @@ import attrs
 from llmpool import errors
 from llmpool.calls import Call
 from llmpool.config import Deployment
+from llmpool.entries import Wish
+from llmpool.fallback import CONTENT_FILTER
 from llmpool.messages import CompletionRequest, CompletionResponse, Prompt
 
 
@@ -66,7 +68,23 @@ def filled(done: Call[Any]) -> Any:
     facts["deployment"] = attempts[-1].deployment
     facts["latency"] = done.latency
     facts["attempts"] = attempts
+    if done.claim.usage is not None:
+        prices = done.claim.deployment.prices
+        facts["cost"] = None if prices is None else prices.cost(done.claim.usage)
     return answer
+
+
+def refuse_filtered(wish: Wish, reason: str | None, has_content: bool) -> None:
+    """
+    Take an answer that a content filter left nothing of for the refusal it is.
+
+    Raises:
+        ContentFiltered: the call is to be sent on for that.
+    """
+    if reason == "content_filter" and not has_content and CONTENT_FILTER in wish.fallback_on:
+        raise errors.ContentFiltered(
+            "the content filter left nothing of the answer", code=CONTENT_FILTER, sent="answered"
+        )
 
 
 def unsupported(provider: object, method: str) -> errors.ProviderError:

@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 import contextvars
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from llmpool import errors
 from llmpool._threads import DaemonExecutor
+from llmpool.bell import Bell
 
 _T = TypeVar("_T")
 _NAP = 0.5
 """Seconds of one wait: on Windows before 3.14 a longer one ignores Ctrl-C."""
+
+
+class Ends(Generic[_T]):
+    """
+    Futures in the order in which they end.
+
+    A ``SimpleQueue`` forgets the time-out of its ``get`` when a signal handler outlasts it (before 3.13),
+    and would not wake for Ctrl-C any more where only naps do.
+
+    Threads: any may put; one takes.
+    """
+
+    def __init__(self) -> None:
+        self._ended: deque[Future[_T]] = deque()
+        self._bell = Bell()
+
+    def put(self, future: Future[_T]) -> None:
+        """Add one; a future calls this when it ends."""
+        self._ended.append(future)
+        self._bell.set()
+
+    def take(self) -> Future[_T]:
+        """Wait for the next one."""
+        while not self._ended:
+            bell = self._bell = Bell()
+            # Who ended before the new bell hung there has rung the old one.
+            if not self._ended:
+                bell.wait(_NAP)
+        return self._ended.popleft()
 
 
 def run_all(
@@ -37,7 +67,7 @@ def run_all(
     given = list(requests)
     results: list[Any] = [None] * len(given)
     finished = 0
-    ended: SimpleQueue[Future[_T]] = SimpleQueue()
+    ended: Ends[_T] = Ends()
     places: dict[Future[_T], int] = {}
     executor = DaemonExecutor(max_workers, f"llmpool-map-{name}")
     bar = _bar(len(given)) if progress else None
@@ -47,7 +77,7 @@ def run_all(
             places[future] = at
             future.add_done_callback(ended.put)
         while finished < len(given):
-            future = _next(ended)
+            future = ended.take()
             error = future.exception()
             if error is not None and not (return_errors and isinstance(error, Exception)):
                 raise error
@@ -77,14 +107,6 @@ def _begin(executor: DaemonExecutor, one: Callable[[Any], _T], request: Any) -> 
         except Exception as error:  # noqa: BLE001 - handed to whoever reads the future
             future.set_exception(error)
         return future
-
-
-def _next(ended: SimpleQueue[Future[_T]]) -> Future[_T]:
-    while True:
-        try:
-            return ended.get(timeout=_NAP)
-        except Empty:
-            continue
 
 
 def _bar(total: int) -> Any:

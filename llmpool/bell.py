@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 
 
@@ -29,10 +28,12 @@ class Bell(threading.Event):
         return self._rung
 
     def set(self) -> None:
-        """Ring, for good."""
-        if not self._rung:
-            self._rung = True
-            self._open()
+        """Ring, for good; again after an interrupt, if it may have fallen into the first time."""
+        self._rung = True
+        try:
+            self._gate.release()
+        except RuntimeError:  # opened already
+            pass
 
     def clear(self) -> None:
         """Refuse: what has rung has rung."""
@@ -40,14 +41,15 @@ class Bell(threading.Event):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it rings, at most *timeout* seconds; tell whether it has."""
-        if not self._rung and self._gate.acquire(
-            timeout=-1 if timeout is None else max(0.0, timeout)
-        ):
-            self._open()  # for the next who waits
+        if not self._rung:
+            try:
+                self._gate.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+            finally:
+                # Who comes through leaves it open for the next, and an interrupt between the two changes
+                # nothing: there is no call of Python's here for it to come in by.
+                if self._rung:
+                    try:
+                        self._gate.release()
+                    except RuntimeError:  # it rang as the time was over
+                        pass
         return self._rung
-
-    def _open(self) -> None:
-        with contextlib.suppress(
-            RuntimeError
-        ):  # opened already, by somebody who rang at the same time
-            self._gate.release()

@@ -26,6 +26,7 @@ class Booking:
 
     def __init__(self, roster: Roster, limits: Limits, rng: random.Random) -> None:
         self.limits = limits
+        self.adrift = False  # somebody's network has failed since the last success of anybody's
         self._roster = roster
         self._rng = rng
 
@@ -42,6 +43,7 @@ class Booking:
             entry.latency = entry.latencies.mean
             if claim.generation == health.generation:
                 health.call_ok(claim.started_at, now)
+            self.note_success()
         else:
             self._book_failure(claim, entry, outcome, now)
 
@@ -60,16 +62,29 @@ class Booking:
             self._roster.alarm(entry, now + UNKNOWN_MODEL_MEMORY)
         elif verdict is Verdict.BUSY:
             if health.busy(outcome, now, self._rng) and not stale:
-                self._fault(entry, outcome, now)
+                self._fault(entry, outcome, claim.started_at, now)
         elif stale:
             return
         elif verdict is Verdict.CONFIG:
             health.disable(outcome, now)
         elif verdict is Verdict.FAULT:
             claim.marked = health.generation  # a trip ends it, and the mark with it
-            self._fault(entry, outcome, now)
+            self._fault(entry, outcome, claim.started_at, now)
         elif not outcome.fair and health.short_timeout():
-            self._fault(entry, outcome, now)
+            self._fault(entry, outcome, claim.started_at, now)
+
+    def correct(self, claim: Claim, outcome: Outcome, now: float) -> None:
+        """Put the true figure in the place of the estimate, as far as it is known."""
+        assert claim.quota is not None
+        thought = claim.wish.tokens
+        unsent = outcome.sent == "no"
+        if claim.usage is not None:
+            used = claim.usage.total_tokens
+        elif unsent or outcome.refused or outcome.verdict is Verdict.CALLER:
+            used = 0  # a refusal costs no tokens, though it may count as a request
+        else:
+            used = thought
+        claim.quota.settle(thought, used, now, sent=not unsent)
 
     def _rate_limit(self, entry: Entry, outcome: Outcome, now: float) -> None:
         delay = entry.health.rate_limited(outcome, now, self._rng)
@@ -82,13 +97,23 @@ class Booking:
                 other.health.cooldown.share(delay, entry.health.cooldown, now, reason)
                 self._roster.refresh(other, now)
 
-    def _fault(self, entry: Entry, outcome: Outcome, now: float) -> None:
-        entry.health.call_fault(outcome, now, self.limits, self._rng)
+    def note_success(self) -> None:
+        """Take the network for a working one from here on: what it did before is none of our own's."""
+        if not self.adrift:
+            return
+        self.adrift = False
+        for entry in list(self._roster.entries.values()):
+            entry.health.network = False
+            entry.health.former = None
+
+    def _fault(self, entry: Entry, outcome: Outcome, started_at: float, now: float) -> None:
+        entry.health.call_fault(outcome, started_at, now, self.limits, self._rng)
         if outcome.origin is Origin.NETWORK:
             self._pardon_if_ours(now)
 
     def _pardon_if_ours(self, now: float) -> None:
         """Sentence nobody for a network that fails for every deployment at once: it is our own."""
+        self.adrift = True
         judged = [
             entry
             for entry in self._roster.entries.values()
@@ -129,7 +154,9 @@ class Booking:
         if entry.removed:
             return True
         entry.last_check = result
-        if outcome.verdict is not Verdict.OK:
+        if outcome.verdict is Verdict.OK:
+            self.note_success()
+        else:
             entry.last_error = outcome.reason
         counted = True
         if generation == entry.health.generation:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from llmpool import clients, errors, retries
+from llmpool import clients, errors, fallback, retries
 from llmpool import outcomes as out
 from llmpool.claims import Claim, LastingClaim
 from llmpool.clock import Clock
@@ -50,6 +50,7 @@ class Call(Generic[_T]):
     _worked = 0  # attempts that may have done work
     _returns = 0  # attempts on a deployment that was asked before
     _over = False
+    _sent_on = False  # the last error was the request's own, and others are able
 
     def __init__(
         self,
@@ -155,7 +156,9 @@ class Call(Generic[_T]):
         self._ends.append((claim, outcome, outcome.attempt(name, latency)))
         if name in self._wish.avoid:
             self._returns += 1
-        if not outcome.refused:
+        self._sent_on = bool(self._wish.fallback_on) and self._sends_on(claim, outcome)
+        free = outcome.refused or self._sent_on
+        if not free:
             self._worked += 1
         self._wish.avoid |= {name}
         if outcome.verdict is Verdict.UNSUPPORTED or getattr(outcome.error, "code", None) == "tls":
@@ -166,8 +169,19 @@ class Call(Generic[_T]):
             self._wish.attempts_left = max(1, left)
         # A retry that leaves one which has just been taken out, or that follows a refusal, adds no
         # load; every other one is under the budget.
-        self._wish.budgeted = not (outcome.refused or claim.taken_out)
+        self._wish.budgeted = not (free or claim.taken_out)
         return False
+
+    def _sends_on(self, claim: Claim, outcome: Outcome) -> bool:
+        """Leave the call to those able to answer what was refused, if it is to be sent on for that."""
+        wish = self._wish
+        name = fallback.meaning(outcome)
+        if name not in wish.fallback_on:
+            return False
+        rest = fallback.unable(name, claim.deployment, self._conduct.ledger.deployments())
+        wish.avoid |= rest
+        wish.barred |= rest
+        return True
 
     def _passes_model(self, claim: Claim) -> bool:
         model = self._wish.model
@@ -202,7 +216,8 @@ class Call(Generic[_T]):
         if self._over or self._retry is False:
             return True
         _, last, _ = self._ends[-1]
-        if last.verdict is Verdict.CALLER or (self._retry == "unsent" and not last.refused):
+        ends_it = last.verdict is Verdict.CALLER or (self._retry == "unsent" and not last.refused)
+        if ends_it and not self._sent_on:
             return True
         return (
             self._worked >= self._conduct.policy.max_attempts
@@ -223,7 +238,7 @@ class Call(Generic[_T]):
         # A call that waited out its deadline after refusals still tells of them.
         _, outcome, attempt = min(
             self._ends,
-            key=lambda end: (out.ACTIONABLE.index(end[1].verdict), end[2].deployment),
+            key=_rank,
         )
         assert isinstance(outcome.error, errors.ProviderError)
         error = copy.copy(outcome.error)
@@ -254,6 +269,12 @@ class Call(Generic[_T]):
     @staticmethod
     def _is_server_fault(outcome: Outcome) -> bool:
         return outcome.verdict is Verdict.FAULT and outcome.origin is out.Origin.SERVER
+
+
+def _rank(end: tuple[Claim, Outcome, Attempt]) -> tuple[int, str]:
+    """Order the ends of a call by what its reader can do; of the request's own errors the first leads."""
+    place = out.ACTIONABLE.index(end[1].verdict)
+    return place, end[2].deployment if place else ""
 
 
 _SUCCESS = Attempt("", Verdict.OK)

@@ -240,17 +240,20 @@ class HealthChecker:
         """Plan the next turn of *name*, and tell whether it is to be asked in this one."""
         config = self.config
         try:
-            state, disabled_until, fresh = self._ledger.check_due(name, now - config.interval)
+            state, disabled_until, may, fresh = self._ledger.check_due(
+                name, self.check.evidence, now - config.interval
+            )
         except KeyError:
             return False  # removed meanwhile
-        rested_at = -math.inf
+        rests_until = -math.inf
         if disabled_until is not None:
-            state, rested_at = "disabled", disabled_until
-        resting = rested_at > now
+            state = "disabled"
+            if not may:
+                rests_until = disabled_until
         with self._lock:  # critical section
-            self._schedule.put(name, rested_at if resting else now + self._period(state))
+            self._schedule.put(name, max(rests_until, now + self._period(state)))
         skip = fresh and config.skip_after_traffic and self.check.skippable
-        return not resting and not (skip and state == "healthy")
+        return may and not (skip and state == "healthy")
 
     def _period(self, state: str) -> float:
         config = self.config

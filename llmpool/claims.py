@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from llmpool.config import Deployment
 from llmpool.entries import Entry, Refusal, Wish
@@ -11,6 +13,8 @@ from llmpool.outcomes import Outcome
 
 if TYPE_CHECKING:
     from llmpool.ledger import HealthLedger
+    from llmpool.messages import Usage
+    from llmpool.quota import Quota
 
 
 class Claim:
@@ -30,6 +34,8 @@ class Claim:
     timeout = 0.0
     marked: int | None = None  # the generation in which a fault was booked
     taken_out = False  # in rotation when claimed, out when settled
+    quota: Quota | None = None  # what it drew on
+    usage: Usage | None = None  # what the answer took; set before it is settled
 
     def __init__(self, ledger: HealthLedger, wish: Wish) -> None:
         self._ledger = ledger
@@ -61,8 +67,25 @@ class Claim:
 class LastingClaim(Claim):
     """A claim that outlives the call that took it, a stream's or a lease's: it may be forgotten."""
 
-    def __del__(self) -> None:
-        # A finaliser takes no lock: it leaves a note for the next holder.
-        entry = self.entry
-        if entry is not None and self.token in entry.open:
-            self._ledger.lost.put((entry, self.token))
+    def __init__(self, ledger: HealthLedger, wish: Wish) -> None:
+        super().__init__(ledger, wish)
+        ledger.watches[self.token] = Watch(self, ledger.lost.put)
+
+
+class Watch(weakref.ref["LastingClaim"]):
+    """
+    What is left of a forgotten claim: its fields.
+
+    The note is put by code in C alone, which takes no lock. From a finaliser in Python a Ctrl-C would
+    be swallowed, and the place with it.
+    """
+
+    __slots__ = ("facts",)
+
+    facts: dict[str, Any]
+
+    def __new__(cls, claim: LastingClaim, callback: Callable[[Any], None]) -> Watch:
+        """Watch *claim*."""
+        self = super().__new__(cls, claim, callback)
+        self.facts = claim.__dict__
+        return self

@@ -6,14 +6,20 @@ import inspect
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from llmpool import _validators as valid
 
+if TYPE_CHECKING:
+    from llmpool.messages import Usage
+
 LEAST_WEIGHT, MOST_WEIGHT = 1e-6, 1e6
 """Beyond these a share is no share: sums of weights would lose the small ones to rounding."""
+
+
+MOST_MONEY = 1e12
 
 
 def _frozen_names(given: Mapping[str, str]) -> Mapping[str, str]:
@@ -22,6 +28,33 @@ def _frozen_names(given: Mapping[str, str]) -> Mapping[str, str]:
 
 def _tags(given: Any) -> tuple[str, ...]:
     return valid.names("tags", given)
+
+
+@attrs.frozen(kw_only=True)
+class Prices:
+    """
+    What tokens cost: for a million of them, all in one currency.
+
+    Attributes:
+        input: those of the request.
+        output: those of the answer, reasoning included.
+        cached_input: those of the request that a prompt cache held; None: like the others.
+    """
+
+    input: float = attrs.field(validator=valid.number(most=MOST_MONEY))
+    output: float = attrs.field(validator=valid.number(most=MOST_MONEY))
+    cached_input: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(valid.number(most=MOST_MONEY))
+    )
+
+    def cost(self, usage: Usage) -> float:
+        """Give what so many tokens cost."""
+        fresh = usage.prompt_tokens
+        spent = usage.completion_tokens * self.output
+        if self.cached_input is not None:
+            fresh -= usage.cached_tokens
+            spent += usage.cached_tokens * self.cached_input
+        return (fresh * self.input + spent) / 1e6
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -37,8 +70,14 @@ class Deployment:
         max_concurrent: calls at a time; further ones wait in turn.
         models: from the name a caller uses to this provider's own; empty passes every name through.
         tags: marks that a call can ask for.
-        quota_group: deployments of one name here share their rate-limit cool-downs.
+        quota_group: deployments of one name here share their rate-limit cool-downs, and the two
+            limits per minute.
         timeout: seconds for one attempt.
+        prices: what its tokens cost; without them its cost is unknown.
+        requests_per_minute: what it may be sent; further calls go elsewhere or wait.
+        tokens_per_minute: likewise, of the request and of the answer together.
+        max_context: tokens that its model can read; for ``fallback_on``.
+        vendor: whose content filter it has; for ``fallback_on``.
     """
 
     name: str = attrs.field(validator=valid.name())
@@ -57,6 +96,17 @@ class Deployment:
     timeout: float | None = attrs.field(
         default=None, kw_only=True, validator=valid.seconds(none=True)
     )
+    prices: Prices | None = attrs.field(default=None, kw_only=True)
+    requests_per_minute: int | None = attrs.field(
+        default=None, kw_only=True, validator=valid.count(1, none=True)
+    )
+    tokens_per_minute: int | None = attrs.field(
+        default=None, kw_only=True, validator=valid.count(1, none=True)
+    )
+    max_context: int | None = attrs.field(
+        default=None, kw_only=True, validator=valid.count(1, none=True)
+    )
+    vendor: str | None = attrs.field(default=None, kw_only=True, validator=valid.name(none=True))
 
     @provider.validator
     def _check_provider(self, _: attrs.Attribute[Any], provider: object) -> None:
@@ -66,6 +116,11 @@ class Deployment:
             valid.refuse("provider", wanted, provider, kind=TypeError, private=True)
         if inspect.iscoroutinefunction(complete):
             raise TypeError("provider: wanted a plain complete(), got a coroutine function")
+
+    @prices.validator
+    def _check_prices(self, _: attrs.Attribute[Any], prices: object) -> None:
+        if prices is not None and not isinstance(prices, Prices):
+            valid.refuse("prices", "a Prices or None", prices, kind=TypeError)
 
     @weight.validator
     def _check_weight(self, _: attrs.Attribute[float], weight: float) -> None:
@@ -137,7 +192,8 @@ class RetryPolicy:
     Attributes:
         max_attempts: attempts that may have done work, in all.
         timeout: seconds for a whole call that names none; None for no limit.
-        max_wait: seconds a call may wait for a cool-down to end or a place to become free.
+        max_wait: seconds a call may wait for cool-downs to end or a place to become free, all its waits
+            together.
         backoff_initial: seconds; the longest pause before the first return to the same deployment.
         backoff_max: seconds; no pause is longer.
         budget_ratio: retries in flight, as a share of the calls in flight.

@@ -11,8 +11,10 @@ import attrs
 from llmpool.config import Deployment
 from llmpool.health import UNMEASURED, Health, State
 from llmpool.latency import Latencies
+from llmpool.messages import Usage
+from llmpool.quota import Quota
 from llmpool.status import DeploymentStatus, Explanation, HealthCheckResult
-from llmpool.strategies import Candidate
+from llmpool.strategies import Candidate, mean_price
 
 UNMEASURED_TIMEOUT = 30.0
 UNMEASURED_FAIR = 5.0
@@ -25,13 +27,15 @@ class Entry:
     """
     One deployment in the ledger.
 
-    ``name``, ``weight``, ``priority``, ``region``, ``tags``, ``in_flight``, ``load`` and ``latency`` are
-    what a strategy may look at; they are plain fields, since every choice reads them.
+    ``name``, ``weight``, ``priority``, ``region``, ``tags``, ``in_flight``, ``load``, ``latency`` and
+    ``prices`` are what a strategy may look at; they are plain fields, since every choice reads them.
     """
 
     __slots__ = (
         "alarm_at",
+        "cached_tokens",
         "checks_hang",
+        "cost",
         "delicate",
         "deployment",
         "draining",
@@ -40,6 +44,7 @@ class Entry:
         "health",
         "idle",
         "in_flight",
+        "input_tokens",
         "last_check",
         "last_error",
         "latencies",
@@ -48,7 +53,11 @@ class Entry:
         "load",
         "name",
         "open",
+        "output_tokens",
+        "price",
+        "prices",
         "priority",
+        "quota",
         "region",
         "removed",
         "requests",
@@ -57,6 +66,7 @@ class Entry:
         "tags",
         "turns",
         "unknown",
+        "watched",
         "weight",
     )
 
@@ -77,7 +87,9 @@ class Entry:
         self.limit = UNMEASURED
         self.turns = 0.0
         self.eligible = False
-        self.delicate = False  # the limit follows from who is in flight
+        self.watched = False  # the limit follows from who is in flight
+        self.delicate = False  # a claim there changes more than a count
+        self.quota: Quota | None = None  # the whole quota group has one
         self.draining = False
         self.removed = False
         self.idle: threading.Event | None = None
@@ -89,6 +101,12 @@ class Entry:
         self.last_error: str | None = None
         self.last_check: HealthCheckResult | None = None
         self.checks_hang = False
+        self.prices = deployment.prices
+        self.price = mean_price(self.prices)
+        self.input_tokens = 0
+        self.cached_tokens = 0
+        self.output_tokens = 0
+        self.cost = 0.0
 
     def state(self, now: float) -> str:
         """Give the state that users see."""
@@ -101,14 +119,32 @@ class Entry:
         self.in_flight = len(self.open)
         self.load = self.in_flight + len(self.health.penalties)
         allowance = self.health.allowance(now)
-        self.delicate = allowance != UNMEASURED
-        if self.delicate:
+        self.watched = allowance != UNMEASURED
+        self.delicate = self.watched or self.quota is not None
+        if self.watched:
             # Claims from before the last turn of events, and expired leases, hold up no trial.
             generation = self.health.generation
             held = list(self.open.values())
             allowance += sum(1 for born, end in held if born != generation or end <= now)
         most = self.deployment.max_concurrent
         self.limit = allowance if most is None else min(most, allowance)
+
+    def open_at(self, tokens: int, now: float) -> float:
+        """Give the time from which a call of so many tokens may come; not later than *now* if it may now."""
+        at = self.health.open_at(now)
+        return at if self.quota is None else max(at, self.quota.ready_at(tokens, now))
+
+    def has_room(self, tokens: int, now: float) -> bool:
+        """Tell whether its limits per minute admit a call of so many tokens."""
+        return self.quota is None or self.quota.ready_at(tokens, now) <= now
+
+    def spend(self, usage: Usage) -> None:
+        """Add up what a call took."""
+        self.input_tokens += usage.prompt_tokens
+        self.cached_tokens += usage.cached_tokens
+        self.output_tokens += usage.completion_tokens
+        if self.prices is not None:
+            self.cost += self.prices.cost(usage)
 
     def serves(self, model: str | None, tags: frozenset[str], upstream: object) -> bool:
         """Tell whether a call that wants this may come here, health apart."""
@@ -159,11 +195,13 @@ class Entry:
             self.in_flight,
             float(self.load),
             self.latency,
+            self.prices,
         )
 
     def status(self, now: float) -> DeploymentStatus:
         """Show it to users."""
         health = self.health
+        requests, tokens = (None, None) if self.quota is None else self.quota.left(now)
         return DeploymentStatus(
             name=self.name,
             healthy=health.healthy,
@@ -177,9 +215,15 @@ class Entry:
             error_rate=self.errors / self.requests if self.requests else 0.0,
             consecutive_failures=max(health.faults, health.check_faults),
             consecutive_successes=max(health.oks, health.check_oks),
-            cooldown_remaining=max(0.0, health.open_at(now) - now),
+            cooldown_remaining=max(0.0, self.open_at(0, now) - now),
             last_check=self.last_check,
             last_error=self.last_error,
+            input_tokens=self.input_tokens,
+            cached_tokens=self.cached_tokens,
+            output_tokens=self.output_tokens,
+            cost=None if self.prices is None else self.cost,
+            requests_left=requests,
+            tokens_left=tokens,
         )
 
     def reason(self, now: float) -> str | None:
@@ -190,8 +234,8 @@ class Entry:
             return "weight 0"
         return self.health.why(now)
 
-    def explain(self, now: float) -> Explanation:
-        """Tell whether it would be asked now, why, and for how long."""
+    def explain(self, now: float, tokens: int = 0) -> Explanation:
+        """Tell whether a call of so many tokens would come here now, why, and for how long."""
         state = self.state(now)
         if state == "draining":
             return Explanation(self.name, False, self.reason(now) or state)
@@ -201,6 +245,9 @@ class Entry:
             return Explanation(
                 self.name, False, f"{state}: {said}" if said else state, opens_at - now
             )
+        if self.quota is not None and (opens_at := self.quota.ready_at(tokens, now)) > now:
+            spent = f"{state}: its {self.quota.spent(tokens, now)} are used up"
+            return Explanation(self.name, False, spent, opens_at - now)
         if self.in_flight >= self.limit:
             kind = "trial" if self.health.state is State.RECOVERING else "place"
             return Explanation(self.name, False, f"{state}: no free {kind} of {self.limit}")
@@ -215,8 +262,11 @@ class Wish:
     """
     What one call asks of the ledger; it changes as the call goes on. Times are monotonic seconds.
 
+    ``max_wait`` is what it may still wait for a cool-down or a place, in all its attempts together.
     ``avoid`` are the deployments already tried; from ``return_at`` on they may be tried again, those
     in ``barred`` never. ``affinity`` names a conversation that had better stay where it was.
+    ``tokens`` is how many an attempt is thought to take; ``fallback_on`` names the errors of the request's
+    own after which others are asked.
     """
 
     # Fields of their own only for what most calls change: an instance is made for every call.
@@ -226,6 +276,8 @@ class Wish:
     return_at: float | None = None
     budgeted = False
     affinity: str | None = None
+    tokens = 0
+    fallback_on: frozenset[str] = frozenset()
 
     def __init__(
         self,
@@ -242,6 +294,11 @@ class Wish:
         self.max_wait = max_wait
         self.fail_open = fail_open
         self.attempts_left = attempts_left
+
+    def note_wait(self, since: float, now: float) -> None:
+        """Take a wait off what the call may still wait; a pause before a return is none."""
+        paused_until = since if self.return_at is None else min(max(since, self.return_at), now)
+        self.max_wait = max(0.0, self.max_wait - (now - paused_until))
 
     @property
     def key(self) -> tuple[str | None, frozenset[str], object]:

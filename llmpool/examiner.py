@@ -15,6 +15,7 @@ import attrs
 
 from llmpool import checks
 from llmpool._threads import DaemonExecutor
+from llmpool.bell import Bell
 from llmpool.clock import Clock
 from llmpool.config import HealthCheckConfig
 from llmpool.entries import Entry
@@ -44,7 +45,7 @@ class Job:
     worker: int | None = None
     overdue: bool = False  # failed at its deadline; what it says later is dropped
     result: HealthCheckResult | None = None
-    done: threading.Event = attrs.field(factory=threading.Event)
+    done: threading.Event = attrs.field(factory=Bell)
 
     @property
     def entry(self) -> Entry:
@@ -94,7 +95,7 @@ class Examiner:
         Where the last check still hangs, that is booked as one more failed check.
         """
         try:
-            begun = self._ledger.check_begun(name)
+            begun = self._ledger.check_begun(name, self._check.evidence)
         except KeyError:
             return None
         job = Job(begun)
@@ -190,7 +191,7 @@ class Examiner:
         """Ask, on a worker."""
         try:
             # Anew, for it may have waited for its worker.
-            begun = self._ledger.check_begun(job.entry.name)
+            begun = self._ledger.check_begun(job.entry.name, self._check.evidence)
         except KeyError:
             return
         worker = self._workers.worker()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 import random
-from collections import deque
 from typing import Any
 
 import attrs
@@ -67,6 +66,7 @@ class Health:
     generation: int = 0
 
     faults: int = 0  # live faults in a row
+    fault_began: float = 0.0  # when the latest call of that row did
     oks: int = 0
     row_server: int = 0  # those of the row that no ping finds
     check_faults: int = 0
@@ -74,9 +74,9 @@ class Health:
     checked: bool = False
     last_success_at: float | None = None
     short: int = 0  # time-outs under unfair deadlines since the last success
-    network: bool = False  # the last outcome was a failure of the network, perhaps ours
+    network: bool = False  # since anybody's last success the network failed here, perhaps ours
     tally: Tally = attrs.field(factory=Tally)
-    penalties: deque[float] = attrs.field(factory=deque)
+    penalties: list[float] = attrs.field(factory=list)  # few; an empty deque takes 0.7 KiB
 
     until: float = 0.0  # end of the sentence
     opens_at: float = 0.0  # end of the sentence, or of waiting for a check to be the trial
@@ -94,6 +94,7 @@ class Health:
     disabled_period: float = 0.0
     disabled_origin: Origin = Origin.SERVER
     disabled_reason: str | None = None
+    tried: bool = False  # the period's try was begun, and has not come to a new period
     ping_enabled: bool = False  # a ping ended the last period, and no completion has borne it out
     ping_enables: bool = True
 
@@ -161,7 +162,7 @@ class Health:
     def tick(self, now: float) -> None:
         """Let time pass: a served sentence opens the way for a trial."""
         while self.penalties and self.penalties[0] + PENALTY <= now:
-            self.penalties.popleft()
+            del self.penalties[0]
         if self.state is State.UNHEALTHY and now >= self.opens_at:
             self._recover(trials=0, proven=False)
 
@@ -169,7 +170,9 @@ class Health:
 
     def call_ok(self, started_at: float, now: float) -> None:
         """Book a success of a live call."""
-        self.faults = self.row_server = 0
+        # A good answer to what was asked before a fault says nothing of the server since.
+        if started_at >= self.fault_began:
+            self.faults = self.row_server = 0
         self.oks += 1
         self.check_faults = 0
         self.short = 0
@@ -185,7 +188,14 @@ class Health:
             return
         self._completed(started_at, now)
 
-    def call_fault(self, outcome: Outcome, now: float, limits: Limits, rng: random.Random) -> None:
+    def call_fault(
+        self,
+        outcome: Outcome,
+        started_at: float,
+        now: float,
+        limits: Limits,
+        rng: random.Random,
+    ) -> None:
         """Book a fault of a live call."""
         if outcome.origin is Origin.LOCAL:
             return
@@ -194,6 +204,7 @@ class Health:
         self.oks = 0
         self.network = outcome.origin is Origin.NETWORK
         self.faults += 1
+        self.fault_began = max(self.fault_began, started_at)
         self.row_server += deep
         self.tally.add_fault(now, deep)
         total, faults, deep_faults = self.tally.totals(now)
@@ -257,7 +268,7 @@ class Health:
         if self.state is State.UNHEALTHY and (enough or now >= self.until):
             self._recover(trials=0, proven=enough)
         elif self.state is State.RECOVERING and enough:
-            self.proven = True
+            self._prove()
 
     def check_fault(
         self,
@@ -313,6 +324,29 @@ class Health:
             # it may be the page alone, and must not keep a working server out for ever.
             self.opens_at = max(self.opens_at, now + limits.hold)
 
+    # -- the try of a disabled one ----------------------------------------------------------
+
+    def begin_try(self, now: float) -> None:
+        """Take the one try of a disabled one's period: whatever comes of it, the next is a period later."""
+        if self.disabled_until is not None:
+            self.disabled_until = max(now, self.disabled_until) + self.disabled_period
+            self.tried = True
+
+    def begin_check(self, evidence: Evidence, now: float) -> bool:
+        """
+        Take the try for a check, where there is one to be taken and the check could enable it.
+
+        Returns:
+            Whether the checker is to ask: a try that a check would waste is left to a call.
+        """
+        if self.disabled_until is None:
+            return True
+        by_ping = self.disabled_origin is Origin.KEY and self.ping_enables
+        if now < self.disabled_until or not (evidence is Evidence.COMPLETION or by_ping):
+            return False
+        self.begin_try(now)
+        return True
+
     # -- verdicts that are no fault ---------------------------------------------------------
 
     def rate_limited(self, outcome: Outcome, now: float, rng: random.Random) -> float:
@@ -342,7 +376,8 @@ class Health:
         self.disabled_origin = outcome.origin
         self.disabled_reason = outcome.reason
         self.generation += 1
-        if self.disabled_until is None or now >= self.disabled_until:  # a period's try is one
+        if self.disabled_until is None or self.tried or now >= self.disabled_until:
+            self.tried = False
             period = self.disabled_period * 2 if self.disabled_period else DISABLED_FIRST
             self.disabled_period = min(period, DISABLED_MOST)
             self.disabled_until = now + self.disabled_period
@@ -366,14 +401,22 @@ class Health:
             self._recover(trials=1, proven=True)
         elif self.state is State.RECOVERING:
             self.trials += 1
-            self.proven = True
+            self._prove()
             if self.trials >= FULL_AFTER:
                 self._heal(now)
 
     def _recover(self, *, trials: int, proven: bool) -> None:
         self.state = State.RECOVERING
         self.trials = trials
-        self.proven = proven
+        if proven:
+            self._prove()
+        else:
+            self.proven = False
+
+    def _prove(self) -> None:
+        """Presume that it works: what it did wrong before keeps no calls from it any more."""
+        self.proven = True
+        self.penalties.clear()
 
     def _heal(self, now: float) -> None:
         self.state = State.HEALTHY
@@ -386,6 +429,7 @@ class Health:
     def _enable(self, now: float) -> None:
         self.disabled_until = None
         self.disabled_reason = None
+        self.tried = False
         self.healthy_since = now
         self.generation += 1
 

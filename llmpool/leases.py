@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from llmpool import clients, own_retries
+from llmpool import clients, own_retries, spending
 from llmpool import outcomes as out
 from llmpool.claims import Claim
 from llmpool.clock import Clock
@@ -26,6 +26,7 @@ class Lease:
 
     def __init__(self, claim: Claim, clock: Clock, model: str | None) -> None:
         self._now = clock.now
+        self._claim = claim
         self._ends_at = claim.started_at + claim.timeout
         self.deployment: Deployment = claim.deployment
         provider = claim.deployment.provider
@@ -37,6 +38,17 @@ class Lease:
     def remaining(self) -> float:
         """Seconds left for this attempt, never below zero."""
         return max(0.0, self._ends_at - self._now())
+
+    def count(self, answer: object) -> None:
+        """
+        Count the tokens that *answer* tells of, an SDK's object or a body; the last one's stand.
+
+        What a function returns to ``pool.call`` is counted without it. A stream, and what is done in a
+        ``with`` block, is not.
+        """
+        usage = spending.read_usage(answer)
+        if usage is not None:
+            self._claim.usage = usage
 
     def __repr__(self) -> str:
         return f"<Lease on {self.deployment.name!r}, {self.remaining:.3f} s left>"

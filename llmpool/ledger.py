@@ -14,7 +14,7 @@ import attrs
 
 from llmpool.bell import Bell
 from llmpool.booking import Booking
-from llmpool.claims import Claim
+from llmpool.claims import Claim, Watch
 from llmpool.clock import Clock
 from llmpool.config import Deployment, RetryPolicy
 from llmpool.entries import Entry, Refusal, Wish
@@ -49,7 +49,8 @@ def _section(method: Callable[..., _T]) -> Callable[..., _T]:
         try:
             with self._lock:  # critical section
                 result = method(self, *args)
-                news = self._roster.news
+                # Not the list itself when it is empty: the next holder writes to that.
+                news = self._roster.news or ()
                 if news:
                     self._roster.news = []
         except BaseException:
@@ -93,9 +94,12 @@ class HealthLedger:
         self._closed = False
         self._plain = built_in is strategy
 
-        # Never changed after construction, or safe by themselves.
+        # Never changed after construction, or safe by themselves; the flag only ever rises, and a call
+        # that has just missed it is one without an estimate.
+        self.limited = False
         self.tokens: Iterator[int] = itertools.count(1)
-        self.lost: SimpleQueue[tuple[Entry, int]] = SimpleQueue()
+        self.lost: SimpleQueue[Watch] = SimpleQueue()
+        self.watches = self._places.watches
         self._foreign = None if isinstance(strategy, BuiltIn) else strategy
         self._pick = built_in.pick
         self._clock = clock
@@ -149,8 +153,10 @@ class HealthLedger:
             if answer is None or isinstance(answer, Refusal):
                 return answer
             assert claim.event is not None  # set by whoever grants a place meanwhile
-            self._clock.wait(claim.event, min(answer - now, LONGEST_NAP))
+            since = now
+            self._clock.wait(claim.event, min(answer - since, LONGEST_NAP))
             now = self.now()
+            wish.note_wait(since, now)
 
     @_section
     def _try(self, claim: Claim, now: float, give_up_at: float) -> Refusal | float | None:
@@ -211,6 +217,8 @@ class HealthLedger:
         if self._held():  # a guest
             if entry.open.pop(claim.token, None) is not None:
                 self._places.close(entry, claim.token)
+                if claim.usage is not None:
+                    entry.spend(claim.usage)
                 self._settle_rest(claim, entry, outcome, now, latency)
             return
         try:
@@ -218,6 +226,8 @@ class HealthLedger:
                 if entry.open.pop(claim.token, None) is None:
                     return
                 self._places.close(entry, claim.token)
+                if claim.usage is not None:
+                    entry.spend(claim.usage)
                 health = entry.health
                 booked = outcome is OK and claim.generation == health.generation
                 if booked:
@@ -226,7 +236,7 @@ class HealthLedger:
                     latencies.add(latency, now)
                     entry.latency = latencies.mean
                     health.call_ok(claim.started_at, now)
-                    if not (entry.delicate or self._queue):
+                    if not (entry.delicate or self._queue or self._booking.adrift):
                         return
                 self._settle_rest(claim, entry, outcome, now, latency, booked)
                 news, self._roster.news = self._roster.news, []
@@ -246,8 +256,12 @@ class HealthLedger:
         booked: bool = False,
     ) -> None:
         """Book what is no plain success, and see what follows from it."""
-        if not booked:
+        if booked:
+            self._booking.note_success()
+        else:
             self._booking.book_call(claim, entry, outcome, now, latency)
+        if claim.quota is not None:
+            self._booking.correct(claim, outcome, now)
         self._roster.refresh(entry, now)
         claim.taken_out = claim.in_rotation and not entry.eligible
         if self._queue:
@@ -268,7 +282,7 @@ class HealthLedger:
     def _catch_up(self, now: float) -> None:
         """Do what is due: places that were forgotten, states that end by time."""
         while not self.lost.empty():
-            self._places.collect(*self.lost.get_nowait(), now)
+            self._places.collect(self.lost.get_nowait().facts, now)
         if now >= self._roster.due_at:
             self._roster.catch_up(now)
 
@@ -283,15 +297,24 @@ class HealthLedger:
     # -- checks -----------------------------------------------------------------------------
 
     @_section
-    def check_begun(self, name: str) -> tuple[Entry, int, float]:
+    def check_begun(self, name: str, evidence: Evidence | None = None) -> tuple[Entry, int, float]:
         """
-        Note the record that a check will speak of.
+        Note the record that a check will speak of; *evidence* is what the check finds things by.
 
         Raises:
             KeyError: there is no deployment of that name.
         """
         entry = self._roster.entries[name]
-        return entry, entry.health.generation, self._clock.now()
+        now = self._clock.now()
+        if evidence is not None:
+            self._may_check(entry, evidence, now)
+        return entry, entry.health.generation, now
+
+    def _may_check(self, entry: Entry, evidence: Evidence, now: float) -> bool:
+        may = entry.health.begin_check(evidence, now)
+        if entry.health.disabled_until is not None:
+            self._roster.refresh(entry, now)
+        return may
 
     @_section
     def check_settled(
@@ -319,12 +342,24 @@ class HealthLedger:
         self._booking.limits = attrs.evolve(self._booking.limits, checks=evidence, hold=hold)
 
     @_section
-    def check_due(self, name: str, since: float) -> tuple[str, float | None, bool]:
-        """Give the state, the end of a disabled period, and whether traffic succeeded after *since*."""
+    def check_due(
+        self, name: str, evidence: Evidence, since: float
+    ) -> tuple[str, float | None, bool, bool]:
+        """
+        Take the try of a disabled one, if it is there to be taken.
+
+        Returns:
+            The state, the end of a disabled one's period, whether it may be asked, and whether traffic
+            succeeded after *since*.
+
+        Raises:
+            KeyError: there is no deployment of that name.
+        """
         entry = self._roster.entries[name]
         health = entry.health
+        may = self._may_check(entry, evidence, self._clock.now())
         fresh = health.last_success_at is not None and health.last_success_at > since
-        return health.state.value, health.disabled_until, fresh
+        return health.state.value, health.disabled_until, may, fresh
 
     # -- the roster -------------------------------------------------------------------------
 
@@ -334,7 +369,7 @@ class HealthLedger:
         Take in a deployment.
 
         Raises:
-            ValueError: its name is taken.
+            ValueError: its name is taken, or its limits are not those of its quota group.
         """
         if deployment.name in self._roster.entries:
             raise ValueError(f"deployments: wanted unique names, got {deployment.name!r} twice")
@@ -342,6 +377,9 @@ class HealthLedger:
         entry = Entry(deployment, now)
         entry.shown = entry.state(now)
         self._roster.add(entry, now)
+        if self._roster.limited:
+            self._plain = False
+            self.limited = True
         self._places.serve(now)
 
     @_section
@@ -432,7 +470,7 @@ class HealthLedger:
 
     # -- mishaps ----------------------------------------------------------------------------
 
-    def _announce(self, news: list[Change]) -> None:
+    def _announce(self, news: Iterable[Change]) -> None:
         for change in news:
             self._listener(change)
 

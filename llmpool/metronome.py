@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from llmpool import _validators as valid
 from llmpool._threads import daemon, join_all
+from llmpool.bell import Bell
 
 if TYPE_CHECKING:
     from llmpool.checker import HealthChecker
@@ -25,7 +26,8 @@ class HealthCheckerHandle:
     """
 
     def __init__(self) -> None:
-        self.stopped = threading.Event()
+        # A Bell, for a signal handler may stop on the very thread that is about to.
+        self.stopped: threading.Event = Bell()
         self._thread: threading.Thread | None = None
 
     def stop(self) -> None:
@@ -62,8 +64,7 @@ class HealthCheckerHandle:
 
     def _renew(self) -> None:
         """Be the handle of a thread to come, in a forked child."""
-        # The parent's thread may have been inside the old event's lock.
-        stopped = threading.Event()
+        stopped = Bell()
         if self.stopped.is_set():
             stopped.set()
         self.stopped = stopped
@@ -76,14 +77,10 @@ def metronome(
     """Make a checker's thread, which wakes and ends when the checker or its pool is forgotten."""
 
     def wake(_: object) -> None:
-        # Runs wherever a reference is dropped: on the metronome's own thread it might find the lock
-        # of the event held by what it interrupts, and there it has nothing to wake.
-        if not stopped.is_set() and threading.get_ident() != thread.ident:
-            stopped.set()
+        stopped.set()  # wherever a reference is dropped; a Bell may be rung anywhere
 
     refs = weakref.ref(checker, wake), weakref.ref(pool, wake)
-    thread = daemon(f"llmpool-checker-{pool.name}", _run, *refs, stopped)
-    return thread
+    return daemon(f"llmpool-checker-{pool.name}", _run, *refs, stopped)
 
 
 def _run(
@@ -92,6 +89,20 @@ def _run(
     stopped: threading.Event,
 ) -> None:
     """Tick until stopped, or until nobody holds the checker or its pool any more."""
+    try:
+        _tick_on(checker_ref, pool_ref, stopped)
+    except BaseException as error:  # noqa: BLE001 - the metronome's top
+        # A pass that means to end the thread, or no memory left to go to sleep with.
+        checker = checker_ref()
+        if checker is not None:
+            checker.died(error)
+
+
+def _tick_on(
+    checker_ref: weakref.ref[HealthChecker],
+    pool_ref: weakref.ref[ProviderPool],
+    stopped: threading.Event,
+) -> None:
     nap = 0.0
     while not stopped.wait(nap if checker_ref() is not None else 0.0):
         checker = checker_ref()
@@ -103,9 +114,6 @@ def _run(
             # Whatever is wrong with one pass, the next one comes.
             _log.exception("the pass of a checker failed")
             nap = 1.0
-        except BaseException as error:  # noqa: BLE001 - the metronome's top
-            checker.died(error)
-            return
         del checker
     checker = checker_ref()
     if checker is not None:

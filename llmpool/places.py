@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from llmpool.bell import Bell
-from llmpool.claims import Claim
+from llmpool.claims import Claim, Watch
 from llmpool.config import RetryPolicy
 from llmpool.entries import Entry, Refusal, Wish
 from llmpool.roster import Roster
@@ -25,6 +26,7 @@ class Places:
     def __init__(self, roster: Roster, policy: RetryPolicy) -> None:
         self.queue: dict[int, Claim] = {}  # in the order of arrival
         self.retrying: set[int] = set()  # the tokens of retries under the budget
+        self.watches: dict[int, Watch] = {}  # over claims that may be forgotten
         self._roster = roster
         self._policy = policy
 
@@ -41,7 +43,8 @@ class Places:
             self.serve(now)
             if claim.entry is not None:
                 return None
-        entry = None if claim.token in self.queue else self._roster.choose(wish, now)
+        waits = claim.token in self.queue or self._is_behind(wish, now)
+        entry = None if waits else self._roster.choose(wish, now)
         wait_until = None
         if entry is None:
             wait_until = self._roster.worth_waiting(wish, now, give_up_at)
@@ -60,6 +63,18 @@ class Places:
         # Again, if an interrupt fell between its leaving the queue and its being served.
         self.queue[claim.token] = claim
         return wait_until
+
+    def _is_behind(self, wish: Wish, now: float) -> bool:
+        """
+        Tell whether somebody like it waits already.
+
+        Who waits for many tokens would wait for ever, were those served first who want few.
+        """
+        if not (self.queue and self._roster.limited):
+            return False
+        key = _key(wish)
+        others = [claim.wish for claim in self.queue.values()]
+        return any(now < other.deadline_at and _key(other) == key for other in others)
 
     def has_budget(self) -> bool:
         """Tell whether one more retry may be in flight."""
@@ -84,6 +99,10 @@ class Places:
             self.retrying.add(claim.token)
         if entry.delicate or not entry.eligible:
             claim.in_rotation = entry.eligible
+            entry.health.begin_try(now)
+            if entry.quota is not None:
+                entry.quota.take(wish.tokens, now)
+                claim.quota = entry.quota
             self._roster.refresh(entry, now)
 
     def serve(self, now: float) -> None:
@@ -121,10 +140,17 @@ class Places:
         self.queue.pop(claim.token, None)
         claim.event = None
         entry = claim.entry
-        if entry is not None and self.collect(entry, claim.token, now):
+        if entry is not None and self.give_back(entry, claim.token, now):
             self.serve(now)
 
-    def collect(self, entry: Entry, token: int, now: float) -> bool:
+    def collect(self, facts: Mapping[str, Any], now: float) -> None:
+        """Take back the place of a claim that was forgotten, whose fields were *facts*."""
+        self.watches.pop(facts["token"], None)
+        entry = facts.get("entry")
+        if entry is not None:
+            self.give_back(entry, facts["token"], now)
+
+    def give_back(self, entry: Entry, token: int, now: float) -> bool:
         """Take back a place whose claim never came to an outcome, if it was still taken."""
         if entry.open.pop(token, None) is None:
             return False
@@ -138,6 +164,8 @@ class Places:
         entry.load = entry.in_flight + len(entry.health.penalties)
         if self.retrying:
             self.retrying.discard(token)
+        if self.watches:
+            self.watches.pop(token, None)
         if entry.idle is not None and not entry.open:
             entry.idle.set()
 
@@ -157,6 +185,7 @@ class Places:
         """Forget who has a place and who waits, in a child that has none of their threads."""
         self.queue.clear()
         self.retrying.clear()
+        self.watches.clear()
         for entry in self._roster.entries.values():
             entry.open = {}
             entry.requests = entry.errors = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import logging
 import math
@@ -10,13 +11,14 @@ import random
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import attrs
 
-from llmpool import _hosts, asking, batch, errors, strategies
+from llmpool import _hosts, asking, batch, errors, fallback, spending, strategies
 from llmpool import _validators as valid
 from llmpool.announcer import Announcer
+from llmpool.bell import Bell
 from llmpool.calls import Call, Conduct, Retry
 from llmpool.checker import HealthChecker, HealthCheckerHandle
 from llmpool.checks import Check
@@ -42,7 +44,15 @@ from llmpool.status import (
 )
 from llmpool.streams import CompletionStream, Opened, StreamClocks
 
+if TYPE_CHECKING:
+    from anthropic import Anthropic
+    from openai import OpenAI
+    from requests import Session
+
+    from llmpool.forwarding.answers import Answer
+
 _T = TypeVar("_T")
+_P = TypeVar("_P", bound="ProviderPool")
 _log = logging.getLogger("llmpool.pool")
 _numbers = itertools.count(1)
 
@@ -69,13 +79,14 @@ class ProviderPool:
         check: Check | None = None,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - frozen
         fail_open: bool = True,
+        fallback_on: Iterable[str] = (),
         listeners: Sequence[Callable[[Event], object]] = (),
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:
         given = _checked_deployments(deployments)
         if name is not None:
-            valid.as_text("name", name)
+            valid.as_name("name", name)
         if health_check is not None and not isinstance(health_check, HealthCheckConfig):
             valid.refuse(
                 "health_check", "a HealthCheckConfig or None", health_check, kind=TypeError
@@ -87,7 +98,9 @@ class ProviderPool:
         self._clock: Clock = SystemClock() if clock is None else clock
         self._rng = random.Random() if rng is None else rng
         self._retry = retry
+        self._longest = retry.limit  # seconds of a call that names none
         self._fail_open = fail_open
+        self._fallback_on = fallback.meanings(fallback_on)
         self._announcer = Announcer(self.name, _checked_listeners(listeners))
         thresholds = health_check or HealthCheckConfig()
         self._ledger = HealthLedger(
@@ -108,9 +121,54 @@ class ProviderPool:
         unchecked = HealthCheckConfig(enabled=False)
         self._checker = HealthChecker(self, health_check or unchecked, check)
         self._pid = os.getpid()
-        self._closed = threading.Event()
+        self._closed = Bell()
         self._announcer.tell_checker(self._checker)
         _pools.add(self)
+
+    # -- from a configuration ---------------------------------------------------------------
+
+    @classmethod
+    def from_config(
+        cls: type[_P], path: str | os.PathLike[str] = "llmpool.toml", **options: Any
+    ) -> _P:
+        """
+        Make a pool of what a TOML file says; *options* go before it.
+
+        Raises:
+            ConfigError: it makes no pool; every problem is in it, with file, table and key.
+        """
+        from llmpool import settings
+
+        return settings.read_file(path, cls).build(cls, **options)
+
+    @classmethod
+    def from_env(cls: type[_P], prefix: str = "LLMPOOL_", **options: Any) -> _P:
+        """
+        Make a pool of what variables of the environment say; *options* go before it.
+
+        Raises:
+            ConfigError: they make no pool; every problem is in it, with its variable.
+        """
+        from llmpool import settings
+
+        return settings.read_environment(cls, prefix=prefix).build(cls, **options)
+
+    @classmethod
+    def from_mapping(
+        cls: type[_P], mapping: Mapping[str, Any], *, source: str = "settings", **options: Any
+    ) -> _P:
+        """
+        Make a pool of a mapping with the tables and keys of the file; *options* go before it.
+
+        Args:
+            source: what problems name as their place.
+
+        Raises:
+            ConfigError: it makes no pool; every problem is in it, with table and key.
+        """
+        from llmpool import settings
+
+        return settings.read_mapping(mapping, cls, source=source).build(cls, **options)
 
     # -- calls ------------------------------------------------------------------------------
 
@@ -125,6 +183,7 @@ class ProviderPool:
         timeout: float | None = None,
         tags: Iterable[str] = (),
         affinity_key: str | None = None,
+        fallback_on: Iterable[str] | None = None,
         retry: Retry = True,
         **extra: Any,
     ) -> CompletionResponse:
@@ -137,6 +196,8 @@ class ProviderPool:
             tags: ask only deployments that carry them all.
             affinity_key: names a conversation; its calls go to the same deployment, which holds its
                 prompt cache, for as long as that one may be asked and is not overloaded.
+            fallback_on: errors of the request's own, ``"context_length"`` or ``"content_filter"``, after
+                which it is sent on to those marked as able; None for what the pool was given.
             retry: False makes exactly one request; ``"unsent"`` repeats only what cannot have been
                 processed. A time-out or a cut answer that is asked again may be billed twice.
             extra: any further field of the API, sent as it is.
@@ -155,10 +216,21 @@ class ProviderPool:
             answer = deployment.provider.complete(
                 asking.for_deployment(request, deployment), claim.timeout
             )
-            return answer if isinstance(answer, CompletionResponse) else asking.answer_of(answer)
+            if not isinstance(answer, CompletionResponse):
+                answer = asking.answer_of(answer)
+            if answer.usage is not None:
+                claim.usage = spending.counted(answer.usage)
+            if claim.wish.fallback_on and retry is True:
+                has_content = bool(answer.text or answer.tool_calls)
+                asking.refuse_filtered(claim.wish, answer.finish_reason, has_content)
+            return answer
 
-        done = self._run(send, request.model, tags, timeout, retry, affinity_key)
-        return cast(CompletionResponse, asking.filled(done))
+        tokens = spending.estimate(request) if self._ledger.limited else 0
+        done = self._run(
+            send, request.model, tags, timeout, retry, affinity_key, fallback_on, tokens
+        )
+        answer: CompletionResponse = asking.filled(done)
+        return answer
 
     def stream(
         self,
@@ -171,6 +243,7 @@ class ProviderPool:
         timeout: float | None = None,
         tags: Iterable[str] = (),
         affinity_key: str | None = None,
+        fallback_on: Iterable[str] | None = None,
         retry: Retry = True,
         first_content_timeout: float | None = None,
         gap_timeout: float | None = 60.0,
@@ -208,12 +281,29 @@ class ProviderPool:
             clocks = StreamClocks(first_content_timeout, gap_timeout, total_at)
             opened = Opened(iter(source), claim, clock, clocks)
             try:
-                return opened, opened.commit()
+                held = opened.commit()
+                if claim.wish.fallback_on and retry is True:
+                    asking.refuse_filtered(
+                        claim.wish,
+                        next(filter(None, (chunk.finish_reason for chunk in held)), None),
+                        any(chunk.has_content for chunk in held),
+                    )
+                return opened, held
             except BaseException:
                 opened.close()
                 raise
 
-        done = self._run(send, request.model, tags, timeout, retry, affinity_key, keeps_claim=True)
+        done = self._run(
+            send,
+            request.model,
+            tags,
+            timeout,
+            retry,
+            affinity_key,
+            fallback_on,
+            spending.estimate(request) if self._ledger.limited else 0,
+            keeps_claim=True,
+        )
         # The loop of a call that failed over is in a cycle of its own, and the stream must not be:
         # forgotten, it gives its place back at once.
         opened, held = done.hand_over()
@@ -226,6 +316,7 @@ class ProviderPool:
         model: str | None = None,
         timeout: float | None = None,
         tags: Iterable[str] = (),
+        fallback_on: Iterable[str] | None = None,
         retry: Retry = True,
     ) -> EmbeddingResponse:
         """
@@ -251,9 +342,13 @@ class ProviderPool:
                 raise errors.MalformedResponse(
                     f"wanted {len(inputs)} vectors, got {valid.describe(answer)}"
                 )
+            if answer.usage is not None:
+                claim.usage = spending.counted(answer.usage)
             return answer
 
-        return cast(EmbeddingResponse, asking.filled(self._run(send, model, tags, timeout, retry)))
+        tokens = spending.texts(inputs) if self._ledger.limited else 0
+        done = self._run(send, model, tags, timeout, retry, None, fallback_on, tokens)
+        return cast(EmbeddingResponse, asking.filled(done))
 
     def call(
         self,
@@ -263,14 +358,20 @@ class ProviderPool:
         timeout: float | None = None,
         tags: Iterable[str] = (),
         affinity_key: str | None = None,
+        fallback_on: Iterable[str] | None = None,
         retry: Retry = True,
+        tokens: int = 0,
     ) -> _T:
         """
         Call ``fn(lease)`` with a deployment's client; retry and fail over.
 
         What *fn* returns is returned as it is, a generator or an awaitable too. The pool cannot interrupt
         *fn*: it bounds waits and retries, and ``lease.remaining`` tells *fn* its time. Errors of known
-        clients are judged; *fn*'s own pass through, uncounted.
+        clients are judged; *fn*'s own pass through, uncounted. The usage that an answer tells of is
+        counted, as far as its shape is known.
+
+        Args:
+            tokens: how many it will take, for ``tokens_per_minute``; the pool cannot see the request.
 
         Raises:
             As :meth:`complete`, and whatever *fn* raises of its own.
@@ -278,10 +379,15 @@ class ProviderPool:
         if not callable(fn):
             valid.refuse("fn", "a function of one lease", fn, kind=TypeError)
 
-        def send(claim: Claim) -> _T:
-            return fn(Lease(claim, self._clock, claim.deployment.upstream(model)))
+        valid.as_count("tokens", tokens)
 
-        return self._run(send, model, tags, timeout, retry, affinity_key).value
+        def send(claim: Claim) -> _T:
+            lease = Lease(claim, self._clock, claim.deployment.upstream(model))
+            answer = fn(lease)
+            lease.count(answer)
+            return answer
+
+        return self._run(send, model, tags, timeout, retry, affinity_key, fallback_on, tokens).value
 
     def lease(
         self,
@@ -290,15 +396,21 @@ class ProviderPool:
         timeout: float | None = None,
         tags: Iterable[str] = (),
         affinity_key: str | None = None,
+        tokens: int = 0,
     ) -> LeaseContext:
         """
         Get a deployment for one attempt, made by hand in a ``with`` block.
+
+        Args:
+            tokens: how many it will take, for ``tokens_per_minute``; ``lease.count(answer)`` sets it right.
 
         Raises:
             NoHealthyDeployment: on entering the block; nothing could be asked.
             PoolClosed: the pool is closed.
         """
+        valid.as_count("tokens", tokens)
         wish = self._wish(model, tags, timeout, affinity_key, 1)
+        wish.tokens = tokens
 
         def obtain(claim: Claim) -> None:
             self._ensure_running()
@@ -343,6 +455,86 @@ class ProviderPool:
             return_errors=return_errors,
         )
 
+    # -- clients of the APIs ----------------------------------------------------------------
+
+    def forward(
+        self,
+        method: str,
+        target: str,
+        headers: Iterable[tuple[str, str]],
+        body: bytes | None,
+        *,
+        timeout: float | None = None,
+    ) -> Answer:
+        """
+        Pass on what a client of an API sends over HTTP; the methods below it make such clients.
+
+        It goes to the deployments that speak the client's format, as it is but for the key and the
+        model's name. Errors are answers too, in the shape of the API.
+
+        Args:
+            target: the path, after it ``?`` and the query if there is one.
+            timeout: seconds for everything, but for a stream only until its first content.
+
+        Raises:
+            DeadlineExceeded: the client's time is over.
+        """
+        # It brings requests, which whoever brings a client of another kind does without.
+        from llmpool.forwarding.asked import Asked
+        from llmpool.forwarding.passing import Passing
+
+        self._ensure_running()
+        asked = Asked.read(method, target, headers, body)
+        wish = self._wish(asked.model, (), timeout, None, self._retry.max_attempts)
+        wish.fallback_on = self._fallback_on
+        if self._ledger.limited:
+            wish.tokens = asked.tokens
+        limit = self._retry.limit
+        seconds = limit if timeout is None else timeout
+        return Passing(asked, self._conduct, self.name, seconds, max(seconds, limit)).answer(wish)
+
+    def http_transport(self, module: Any = None) -> Any:
+        """
+        Make a transport for httpx or httpx2, whichever *module* is; by default the installed SDK's.
+
+        Raises:
+            ImportError: neither is installed.
+        """
+        return importlib.import_module("llmpool.contrib.httpx").transport(self, module)
+
+    def openai(self, **options: Any) -> OpenAI:
+        """
+        Make a client of the OpenAI SDK on the pool; it takes all options of its class.
+
+        Raises:
+            ImportError: the SDK is not installed.
+            ValueError: no deployment speaks the OpenAI format.
+        """
+        made = importlib.import_module("llmpool.contrib.openai")
+        return cast("OpenAI", made.client(self, **{"timeout": self._retry.timeout, **options}))
+
+    def anthropic(self, **options: Any) -> Anthropic:
+        """
+        Make a client of the Anthropic SDK on the pool; it takes all options of its class.
+
+        Raises:
+            ImportError: the SDK is not installed.
+            ValueError: no deployment speaks the Anthropic format.
+        """
+        made = importlib.import_module("llmpool.contrib.anthropic")
+        client = made.client(self, **{"timeout": self._retry.timeout, **options})
+        return cast("Anthropic", client)
+
+    def requests_session(self, base_url: str | None = None) -> Session:
+        """
+        Make a session of requests in which ``https://llmpool.invalid/`` is the pool.
+
+        Args:
+            base_url: the start of further URLs that are to go to the pool; all others go out as ever.
+        """
+        made = importlib.import_module("llmpool.contrib.requests")
+        return cast("Session", made.session(self, base_url))
+
     def _run(
         self,
         send: Callable[[Claim], _T],
@@ -351,6 +543,8 @@ class ProviderPool:
         timeout: float | None,
         retry: Retry,
         affinity_key: str | None = None,
+        fallback_on: Iterable[str] | None = None,
+        tokens: int = 0,
         *,
         keeps_claim: bool = False,
     ) -> Call[_T]:
@@ -360,6 +554,12 @@ class ProviderPool:
         # An attempt that is not repeated elsewhere leaves no time for others.
         attempts = self._retry.max_attempts if retry is True else 1
         wish = self._wish(model, tags, timeout, affinity_key, attempts)
+        if fallback_on is not None:
+            wish.fallback_on = fallback.meanings(fallback_on)
+        elif self._fallback_on:
+            wish.fallback_on = self._fallback_on
+        if tokens:
+            wish.tokens = tokens
         return Call(self._conduct, wish, send, retry, keeps_claim).run()
 
     def _wish(
@@ -372,7 +572,7 @@ class ProviderPool:
     ) -> Wish:
         if model is not None:
             valid.as_text("model", model)
-        seconds = self._retry.limit
+        seconds = self._longest
         if timeout is not None:
             valid.as_seconds("timeout", timeout, zero=True)
             seconds = timeout
@@ -513,7 +713,7 @@ class ProviderPool:
         Take in a deployment at run time.
 
         Raises:
-            ValueError: its name is taken.
+            ValueError: its name is taken, or its limits per minute are not those of its quota group.
         """
         if not isinstance(deployment, Deployment):
             valid.refuse("deployment", "a Deployment", deployment, kind=TypeError)
@@ -599,6 +799,7 @@ class ProviderPool:
         """Show the whole pool at one moment."""
         statuses = tuple(self.all_health().values())
         healthy = [status for status in statuses if status.healthy]
+        costs = [status.cost for status in statuses if status.cost is not None]
         medians = [status.latency_p50_ms for status in healthy if status.latency_p50_ms is not None]
         return PoolHealthStatus(
             total_deployments=len(statuses),
@@ -607,6 +808,9 @@ class ProviderPool:
             pool_healthy=bool(healthy),
             deployments=statuses,
             checker_alive=self._checker.running,
+            input_tokens=sum(status.input_tokens for status in statuses),
+            output_tokens=sum(status.output_tokens for status in statuses),
+            cost=sum(costs) if costs else None,
         )
 
     def explain(self) -> dict[str, Explanation]:

@@ -33,6 +33,8 @@ def repeat(
     """
     Attempt until it succeeds or *stop* says so; tell whether it succeeded.
 
+    What *attempt* raises ends it, and is raised.
+
     Between two attempts *hold_back* gets the seconds that *wait* drew. It does not sleep: it notes from
     when on the same deployment may be asked again, and the ledger waits for that or for something
     better, in turn with other callers.
@@ -47,11 +49,22 @@ def repeat(
         sleep=lambda seconds: None,
         retry_error_callback=lambda state: False,
     )
-    return repeated(_attempt, attempt=attempt, stop=stop, wait=wait, hold_back=hold_back)
+    thrown: list[BaseException] = []
+    done = repeated(
+        _attempt, attempt=attempt, thrown=thrown, stop=stop, wait=wait, hold_back=hold_back
+    )
+    if thrown:
+        raise thrown.pop()
+    return done
 
 
-def _attempt(*, attempt: Callable[[], bool], **_: object) -> bool:
-    return attempt()
+def _attempt(*, attempt: Callable[[], bool], thrown: list[BaseException], **_: object) -> bool:
+    try:
+        return attempt()
+    except BaseException as error:  # noqa: BLE001 - raised again as soon as tenacity is left
+        # It would keep the error in a frame that the error keeps: a ring with the whole call in it.
+        thrown.append(error)
+        return True
 
 
 def _hold_back(state: tenacity.RetryCallState) -> None:

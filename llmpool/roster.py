@@ -13,7 +13,9 @@ import attrs
 from llmpool.affinity import home
 from llmpool.entries import UNKNOWN_MODEL, Entry, Group, Refusal, Wish
 from llmpool.health import State
+from llmpool.quota import Quota
 
+_LIMITS = ("requests_per_minute", "tokens_per_minute")
 SWEEP = 10.0
 MOST_GROUPS = 256
 
@@ -40,6 +42,7 @@ class Roster:
         self.entries: dict[str, Entry] = {}
         self.groups: dict[Any, Group] = {}
         self.version = 0  # of who is eligible
+        self.limited = False  # somebody has a limit per minute
         self.news: list[Change] = []
         self.sweep_at = now + SWEEP
         self.due_at = self.sweep_at  # of the first alarm or the sweep
@@ -48,9 +51,44 @@ class Roster:
         self._order = itertools.count()
 
     def add(self, entry: Entry, now: float) -> None:
-        """Take in an entry."""
+        """
+        Take in an entry.
+
+        Raises:
+            ValueError: its limits per minute are not those of its quota group.
+        """
+        mates = self._share_quota(entry, now)
         self.entries[entry.name] = entry
-        self.refresh(entry, now)
+        for each in (*mates, entry):
+            self.refresh(each, now)
+
+    def _share_quota(self, entry: Entry, now: float) -> list[Entry]:
+        """Give *entry* its quota, the group's if it is in one; give those whose quota changed with it."""
+        deployment = entry.deployment
+        wanted = (deployment.requests_per_minute, deployment.tokens_per_minute)
+        group = deployment.quota_group
+        known = () if group is None else self.entries.values()
+        mates = [other for other in known if other.deployment.quota_group == group]
+        shared = next((other.quota for other in mates if other.quota is not None), None)
+        if shared is not None:
+            for field, own, theirs in zip(_LIMITS, wanted, shared.limits, strict=True):
+                if own not in (None, theirs) and theirs is not None:
+                    raise ValueError(
+                        f"{field}: wanted one limit for the quota_group {group!r}, got {theirs} "
+                        f"and {own} for {entry.name!r}"
+                    )
+            first, second = shared.limits
+            wanted = (first or wanted[0], second or wanted[1])
+            if wanted == shared.limits:
+                entry.quota = shared
+                return []
+        if wanted == (None, None):
+            return []
+        self.limited = True
+        entry.quota = Quota(*wanted, now)
+        for other in mates:
+            other.quota = entry.quota
+        return mates
 
     def remove(self, name: str, now: float) -> Entry:
         """Forget an entry."""
@@ -68,7 +106,7 @@ class Roster:
             # Mostly the strategy's choice among all of a tier is free.
             for tier in self.group(wish).tiers[:1]:
                 entry: Entry = self._pick(tier)
-                if entry.in_flight < entry.limit:
+                if entry.in_flight < entry.limit and entry.has_room(wish.tokens, now):
                     return entry
         free = self.free(wish, now)
         if not free:
@@ -78,10 +116,12 @@ class Roster:
         return free[0] if len(free) == 1 else self._pick(free)
 
     def free(self, wish: Wish, now: float) -> list[Entry]:
-        """Give those that have a free place, untried ones first, of the first tier that has any."""
+        """Give those that have a place and room for it, untried first, of the first tier that has any."""
         again: list[Entry] = []
         for tier in self.group(wish).tiers:
             free = [entry for entry in tier if entry.in_flight < entry.limit]
+            if self.limited:
+                free = [entry for entry in free if entry.has_room(wish.tokens, now)]
             untried = [entry for entry in free if entry.name not in wish.avoid]
             if untried:
                 return untried
@@ -140,7 +180,7 @@ class Roster:
             health = entry.health
             if health.disabled_until is not None or health.state is State.UNHEALTHY:
                 continue
-            opens_at = health.open_at(now)
+            opens_at = entry.open_at(wish.tokens, now)
             back_at = wish.back_at(entry.name, now)
             if back_at > max(opens_at, now):
                 soonest = min(soonest, back_at)
@@ -175,6 +215,7 @@ class Roster:
             if entry.health.state is State.UNHEALTHY
             and entry.health.disabled_until is None
             and not entry.health.cooling(now)
+            and entry.has_room(wish.tokens, now)
         ]
 
     def refusal(self, wish: Wish, now: float) -> Refusal:
@@ -186,10 +227,10 @@ class Roster:
             elif not entry.serves(*wish.key):
                 reasons[entry.name] = "does not carry the tags, or has another upstream model"
             else:
-                told = entry.explain(now)
+                told = entry.explain(now, wish.tokens)
                 until = "" if told.until is None else f", for {told.until:.1f} s"
                 reasons[entry.name] = told.why + until
-                if told.until is not None:
+                if told.until is not None and entry.name not in wish.barred:
                     waits.append(told.until)
         return Refusal("nobody", reasons, min(waits, default=None))
 
@@ -237,7 +278,7 @@ class Roster:
         upcoming = health.next_change(now)
         if upcoming is not None:
             ahead.append(upcoming)
-        if entry.delicate:
+        if entry.watched:
             ahead += [end for _, end in list(entry.open.values()) if end > now]
         if ahead:
             self.alarm(entry, min(ahead))

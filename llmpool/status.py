@@ -87,6 +87,8 @@ class DeploymentStatus:
 
     Latencies are milliseconds of successful calls, None while unmeasured. ``total_requests`` counts
     attempts by callers, checks never. ``cooldown_remaining`` is seconds until it may be asked again.
+    Tokens are those that answers told of; ``cost`` is None without prices, ``requests_left`` and
+    ``tokens_left`` (what may be sent at once) are None without a limit per minute.
     """
 
     name: str
@@ -104,6 +106,12 @@ class DeploymentStatus:
     cooldown_remaining: float = 0.0
     last_check: HealthCheckResult | None = None
     last_error: str | None = None
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+    requests_left: int | None = None
+    tokens_left: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values that JSON can carry."""
@@ -135,7 +143,8 @@ class PoolHealthStatus:
     The whole pool at a moment.
 
     ``avg_latency_ms`` is the mean of the healthy deployments' medians, None while none is measured.
-    ``checker_alive`` tells whether a checker thread runs in this process.
+    ``checker_alive`` tells whether a checker thread runs in this process. ``cost`` is the sum of what
+    is known, None when no deployment has prices.
     """
 
     total_deployments: int
@@ -144,6 +153,9 @@ class PoolHealthStatus:
     pool_healthy: bool
     deployments: tuple[DeploymentStatus, ...]
     checker_alive: bool = False
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain values that JSON can carry."""

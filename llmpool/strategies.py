@@ -9,11 +9,14 @@ import math
 import random
 from bisect import bisect_right
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import attrs
 
 from llmpool._validators import refuse
+
+if TYPE_CHECKING:
+    from llmpool.config import Prices
 
 SCANNED = 16
 """Up to so many candidates are all looked at; of more, :data:`DRAWN` at random."""
@@ -26,7 +29,7 @@ class Candidate:
     A deployment that may be asked now, as a user's strategy sees it.
 
     ``load`` is the calls in flight plus the faults of the last 30 s; ``latency`` is the moving mean of
-    successful calls in seconds, None while unmeasured.
+    successful calls in seconds, None while unmeasured; ``prices`` are those it was given, or None.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Candidate:
     in_flight: int
     load: float
     latency: float | None
+    prices: Prices | None = None
 
 
 @runtime_checkable
@@ -203,6 +207,36 @@ class LeastLatency(BuiltIn):
         )
 
 
+class LowestCost(LeastConnections):
+    """
+    Take the cheapest; among those of one price, the one with the least load.
+
+    One without prices counts as dearer than any that has some.
+    """
+
+    def __init__(self, rng: random.Random | None = None) -> None:
+        super().__init__(rng)
+        self._priced: Sequence[Any] | None = None
+        self._cheapest: Sequence[Any] = ()
+
+    def pick(self, candidates: Sequence[Any]) -> Any:
+        """Choose the cheapest."""
+        if candidates is not self._priced:
+            least = min(candidate.price for candidate in candidates)
+            self._cheapest = tuple(each for each in candidates if each.price == least)
+            self._priced = candidates
+        return super().pick(self._cheapest)
+
+
+def mean_price(prices: Prices | None) -> float:
+    """
+    Give the one number by which prices are compared: that of three tokens in for each one out.
+
+    It is the usual blend, and a fixed one: the order does not depend on what was asked before.
+    """
+    return math.inf if prices is None else (3.0 * prices.input + prices.output) / 4.0
+
+
 class Weighted(BuiltIn):
     """Draw at random, in proportion to the weights."""
 
@@ -236,6 +270,7 @@ BY_NAME: dict[str, type[BuiltIn]] = {
     "weighted": Weighted,
     "random": Random,
     "primary": Primary,
+    "lowest_cost": LowestCost,
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from llmpool import clients, errors
+from llmpool import clients, errors, spending
 from llmpool import outcomes as out
 from llmpool.claims import Claim
 from llmpool.clock import Clock
@@ -216,6 +216,7 @@ class CompletionStream(Iterator[StreamChunk]):
         if self._ended:
             return
         self._ended = True
+        self._claim.usage = self._answer.usage
         try:
             self._claim.settle(outcome, self._opened.waited)
         finally:
@@ -239,7 +240,13 @@ class CompletionStream(Iterator[StreamChunk]):
             deployment=self.deployment,
             latency=self._opened.waited,
             attempts=(*self._failed, done),
+            cost=self._cost(),
         )
+
+    def _cost(self) -> float | None:
+        usage = self._answer.usage
+        prices = self._claim.deployment.prices
+        return None if usage is None or prices is None else prices.cost(usage)
 
     def __iter__(self) -> CompletionStream:
         return self
@@ -287,6 +294,11 @@ class Gathered:
         """Give the text so far of one choice."""
         choice = self._choices.get(index)
         return "".join(choice.text) if choice else ""
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens, once they were told, if they can be added up."""
+        return None if self._usage is None else spending.counted(self._usage)
 
     def response(self, **facts: Any) -> CompletionResponse:
         """Give all of it as one answer."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 WINDOW = 120.0
 BUCKET = WINDOW / 12
 
@@ -18,7 +16,7 @@ class Tally:
     __slots__ = ("buckets",)
 
     def __init__(self) -> None:
-        self.buckets: deque[list[float]] = deque()
+        self.buckets: list[list[float]] = []
 
     def bucket(self, now: float) -> list[float]:
         """Give the bucket to count in."""
@@ -26,7 +24,7 @@ class Tally:
         if not buckets or now >= buckets[-1][0] + BUCKET:
             buckets.append([now, 0, 0, 0])
             while buckets[0][0] <= now - WINDOW:
-                buckets.popleft()
+                del buckets[0]
         return buckets[-1]
 
     def add_fault(self, now: float, deep: bool) -> None:

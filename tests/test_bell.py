@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 
 import pytest
 from checking import WALL, in_thread
@@ -28,6 +29,59 @@ def test_ringing() -> None:
     assert bell.wait(0.0)
     with pytest.raises(TypeError, match="a Bell cannot be cleared"):
         bell.clear()
+
+
+class Gate:
+    """A bell's lock to which something happens as the wait ends."""
+
+    def __init__(self, bell: Bell, act: Callable[[], bool]) -> None:
+        self.real = bell._gate
+        self.act = act
+
+    def acquire(self, timeout: float) -> bool:
+        """Let it happen."""
+        return self.act()
+
+    def release(self) -> None:
+        """Open the real one."""
+        self.real.release()
+
+
+def test_it_rings_as_the_time_is_over() -> None:
+    """The wait tells so."""
+    bell = Bell()
+
+    def too_late() -> bool:
+        bell.set()
+        return False
+
+    bell._gate = Gate(bell, too_late)  # type: ignore[assignment]
+    assert bell.wait(1.0)
+
+
+def test_an_interrupt_as_one_is_let_through() -> None:
+    """Those who wait behind are let through all the same."""
+    bell = Bell()
+    gate = bell._gate
+
+    def broken_off() -> bool:
+        bell.set()
+        assert gate.acquire(blocking=False)  # through, and shut again behind
+        raise KeyboardInterrupt
+
+    bell._gate = Gate(bell, broken_off)  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        bell.wait(WALL)
+    assert gate.acquire(blocking=False)
+
+
+def test_an_interrupt_as_it_rings() -> None:
+    """Rung again, it opens."""
+    bell = Bell()
+    bell._rung = True  # and no further
+    gate = bell._gate
+    bell.set()
+    assert gate.acquire(blocking=False)
 
 
 def test_two_who_ring_at_once() -> None:

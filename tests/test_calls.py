@@ -511,6 +511,28 @@ def test_a_pause_longer_than_max_wait() -> None:
     assert stage.when() == [("a", 0.0), ("a", 20.0)]
 
 
+@pytest.mark.parametrize(("max_wait", "answered"), [(6.0, True), (5.0, False), (3.0, False)])
+def test_two_cool_downs_of_one_call(max_wait: float, answered: bool) -> None:
+    """All waits of a call together are within max_wait."""
+    stage = Stage(a="429:3 429:3 ok", retry=RetryPolicy(max_wait=max_wait))
+
+    if answered:
+        assert stage.complete() == "a"
+        assert stage.when() == [("a", 0.0), ("a", 3.0), ("a", 6.0)]
+    else:
+        assert isinstance(stage.fail(), RateLimited)
+        assert stage.when() == [("a", 0.0), ("a", 3.0)]
+
+
+def test_a_pause_and_a_cool_down_of_one_call() -> None:
+    """The pause leaves all of max_wait to the cool-down."""
+    retry = RetryPolicy(max_wait=3.0, backoff_initial=2.0, backoff_max=2.0)
+    stage = Stage(a="500 429:3 ok", retry=retry)
+
+    assert stage.complete() == "a"
+    assert stage.when() == [("a", 0.0), ("a", 2.0), ("a", 5.0)]
+
+
 def test_a_place_within_max_wait() -> None:
     """A full pool is waited for, not longer than max_wait."""
     stage = Stage(on("a", "ok", max_concurrent=1), retry=RetryPolicy(max_wait=4.0))

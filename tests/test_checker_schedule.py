@@ -21,6 +21,7 @@ from llmpool.errors import (
     AuthenticationFailed,
     ConnectionFailed,
     ProviderError,
+    QuotaExhausted,
     RateLimited,
     ServerFault,
 )
@@ -147,6 +148,52 @@ def test_a_disabled_deployment() -> None:
     switch.pings = None
     assert hand.over(480.0) == [400.0, 405.0, 435.0, 465.0]
     assert hand.pool.health("a").state == "healthy"
+
+
+def test_a_disabled_deployment_that_is_being_tried_by_a_call() -> None:
+    """It is asked once per period, by a call or by a check."""
+    switch = Switch()
+    hand = Hand(pool_of(switch))
+    switch.pings = AuthenticationFailed("who?", status=401)
+    assert hand.tick() == ["a"]
+    hand.clock.advance(60.0)
+    with hand.pool.lease():
+        assert hand.tick() == []
+        assert hand.over(59.0) == []
+    assert hand.pool.health("a").state == "healthy"
+
+
+def test_a_disabled_deployment_that_is_being_tried_by_a_check() -> None:
+    """No call goes there meanwhile, nor in all of the period."""
+    hang = Hang(answer=False)
+    pool = pool_of("a", check=Custom(Questions(a=hang)))
+    lease = pool.lease()
+    with pytest.raises(AuthenticationFailed), lease:
+        raise AuthenticationFailed("who?", status=401)
+    pool._clock.advance(60.0)  # type: ignore[attr-defined]
+    thread, _ = in_thread(pool.check_now)
+    assert hang.entered.acquire(timeout=WALL)
+    with pytest.raises(NoHealthyDeployment):
+        pool.complete("hello")
+    hang.open.set()
+    thread.join(WALL)
+    pool._clock.advance(59.0)  # type: ignore[attr-defined]
+    with pytest.raises(NoHealthyDeployment):
+        pool.complete("hello")
+    pool._clock.advance(1.0)  # type: ignore[attr-defined]
+    assert pool.complete("hello").deployment == "a"
+
+
+def test_a_disabled_deployment_that_no_ping_enables() -> None:
+    """Its try is left to a call, and no ping goes there."""
+    switch = Switch()
+    hand = Hand(pool_of(switch))
+    hand.tick()
+    lease = hand.pool.lease()
+    with pytest.raises(QuotaExhausted), lease:
+        raise QuotaExhausted("no money", status=429)
+    assert hand.over(200.0) == []
+    assert hand.pool.complete("hello").deployment == "a"
 
 
 def test_a_deployment_that_is_added() -> None:

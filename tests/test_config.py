@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import pytest
 
-from llmpool.config import Deployment, HealthCheckConfig, RetryPolicy
+from llmpool.config import Deployment, HealthCheckConfig, Prices, RetryPolicy
 
 
 class Provider:
@@ -45,6 +45,16 @@ BAD_DEPLOYMENTS: list[tuple[str, Any]] = [
     *(("models", value) for value in [None, "gpt", ["a"], {"a": None}, {"": "a"}, {1: "a"}]),
     *(("tags", value) for value in [None, "fast", b"x", {"a": "b"}, [1], [""], 5]),
     *(("timeout", value) for value in [*DURATIONS, 0]),
+    *(("prices", value) for value in [1.0, "cheap", {"input": 1, "output": 2}, Prices]),
+    *(("requests_per_minute", value) for value in [*COUNTS, 0]),
+    *(("tokens_per_minute", value) for value in [*COUNTS, 0]),
+    *(("max_context", value) for value in [*COUNTS, 0]),
+    *(("vendor", value) for value in NAMES),
+]
+BAD_PRICES: list[tuple[str, Any]] = [
+    *(("input", value) for value in [*NUMBERS, None]),
+    *(("output", value) for value in [*NUMBERS, None]),
+    *(("cached_input", value) for value in NUMBERS),
 ]
 BAD_CHECKS: list[tuple[str, Any]] = [
     *(("interval", value) for value in [*DURATIONS, 0, None]),
@@ -90,6 +100,14 @@ def test_checks_with_a_wrong_field(field: str, value: Any) -> None:
     """The message names the field, what is wanted and what came."""
     said = refusal(HealthCheckConfig, **{field: value})
     assert said.startswith(f"{field}: wanted ")
+    assert ", got " in said
+
+
+@pytest.mark.parametrize(("field", "value"), BAD_PRICES)
+def test_prices_with_a_wrong_field(field: str, value: Any) -> None:
+    """The message names the field, what is wanted and what came."""
+    said = refusal(Prices, **{"input": 1.0, "output": 2.0, field: value})
+    assert said.startswith(f"{field}: wanted a number")
     assert ", got " in said
 
 

@@ -17,6 +17,9 @@ DOCS = ROOT / "docs"
 NAMED = re.compile(r"``(tests/[\w/]+\.py)::(\w+)``")
 
 PAGE = DOCS / "explanation" / "guarantees.rst"
+THREATS = DOCS / "explanation" / "threats.rst"
+FAULTS = DOCS / "explanation" / "faults.rst"
+ROOMS = ROOT / "tests" / "faults"
 
 
 @functools.cache
@@ -41,10 +44,10 @@ def test_a_test_that_is_named(page: pathlib.Path) -> None:
     assert not missing
 
 
-def promises() -> list[str]:
+def promises(page: pathlib.Path) -> list[str]:
     """Give each promise with its proofs: a line at the margin and what is indented below it."""
     promise = re.compile(r"^\S.+\.\n {4}\S.*\n(?:(?: {4}.*)?\n)*", re.M)
-    return promise.findall(PAGE.read_text(encoding="utf-8") + "\n")
+    return promise.findall(page.read_text(encoding="utf-8") + "\n")
 
 
 def sections() -> list[str]:
@@ -53,11 +56,40 @@ def sections() -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "part", [*promises(), *sections()], ids=lambda part: part.partition("\n")[0]
+    "part",
+    [*promises(PAGE), *promises(THREATS), *sections()],
+    ids=lambda part: part.partition("\n")[0],
 )
 def test_a_promise(part: str) -> None:
     """At least one test proves it."""
     assert NAMED.search(part)
+
+
+def rows() -> list[str]:
+    """Give the lines of the tables of faults, without their heads."""
+    tables = FAULTS.read_text(encoding="utf-8").split(".. list-table::")[1:]
+    return [row for table in tables for row in re.split(r"\n    \* - ", table)[2:]]
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row.partition("\n")[0])
+def test_a_fault(row: str) -> None:
+    """It is told what is done about it, and at least one test shows it; an exception gives its reason."""
+    fault, done, shown = row.split("\n      - ")
+    assert fault
+    assert done
+    assert NAMED.search(shown)
+    assert "*Exception" not in done or re.search(r"\*Exception:\* \w.{20}", done)
+
+
+@pytest.mark.parametrize("letter", "ABCDEFGH")
+def test_a_section_of_faults(letter: str) -> None:
+    """It has a table, and names tests of all the rooms that bear its letter."""
+    page = FAULTS.read_text(encoding="utf-8")
+    (section,) = re.findall(rf"^{letter}\. .+?(?=^[A-Z]\. |\Z)", page, re.M | re.S)
+    named = {pathlib.Path(path).name for path, _ in NAMED.findall(section)}
+    rooms = {path.name for path in ROOMS.glob(f"test_{letter.lower()}_*.py")}
+    assert rooms
+    assert rooms <= named
 
 
 def documented() -> set[str]:

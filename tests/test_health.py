@@ -118,6 +118,8 @@ class Patient:
     def call(self, word: str) -> None:
         """Book the end of a call that began just now."""
         health = self.health
+        if health.disabled_until is not None and health.open_at(self.now) <= self.now:
+            health.begin_try(self.now)
         if word == "ok":
             health.call_ok(self.now, self.now)
             return
@@ -130,7 +132,7 @@ class Patient:
             "fault": lambda: True,
         }
         if faulty[str(outcome.verdict)]():
-            health.call_fault(outcome, self.now, self.limits, self.rng)
+            health.call_fault(outcome, self.now, self.now, self.limits, self.rng)
 
     def check(self, evidence: Evidence, kind: str) -> None:
         """Book the end of a check that began just now."""
@@ -178,6 +180,8 @@ def scenarios(**told: str) -> pytest.MarkDecorator:
     every_kind_of_fault_counts="500 hang refused =unhealthy",
     a_success_ends_the_row="500*2 ok row:0 500*2 =healthy 500 =unhealthy",
     past_good_answers_never_outvote="ok*10000 hang*3 =unhealthy",
+    answers_asked_for_before_the_fault_end_no_row="begin +1 500*2 end row:2 500 =unhealthy",
+    those_asked_for_after_it_do="500*2 begin +1 end row:0",
     half_of_ten_within_two_minutes_trip="500*2 ok*2 500*2 ok*3 =healthy 500 =unhealthy",
     half_of_nine_do_not="ok*2 500*2 ok 500*2 ok 500 =healthy",
     less_than_half_do_not="500 ok*2 500 ok*2 500 ok*2 500 ok*2 500 ok*2 500 =healthy",
@@ -395,7 +399,7 @@ def test_shortest_delays() -> None:
     a_failed_ping_for_a_key="401 +60 ping:500 +59 shut +1 open",
     a_failed_ping_uses_up_no_try_for_money="quota +60 ping:500*9 open",
     a_check_within_the_period_does_not_lengthen_it="401 +59 ping:500*9 probe:500 ping:401 +1 open",
-    nobodys_fault_gives_the_try_back="401 +60 short open room:1",
+    whatever_comes_of_the_try_uses_it_up="401 +60 short shut +59 shut +1 open room:1",
     a_sentence_goes_on_underneath="500*3 +5 500 401 +1 ping:ok =unhealthy sick shut +9 =recovering",
     a_trial_that_finds_a_wrong_key="500*3 +5 401 =disabled +60 ok =recovering healthy room:2",
     and_a_cool_down_too="429:90 401 +60 shut +30 open",
@@ -435,6 +439,16 @@ def test_faults_count_as_load_for_thirty_seconds() -> None:
     patient.live_through("+0.1")
     assert len(patient.health.penalties) == 1
     patient.live_through("fds acquit")
+    assert len(patient.health.penalties) == 0
+
+
+@pytest.mark.parametrize("proof", ["+5 ok", "+5 probe:ok", "probe:ok*2"])
+def test_what_works_again_has_no_faults_to_bear(proof: str) -> None:
+    """Once a completion went well after a sentence, faults from before it keep no calls away."""
+    patient = Patient(PROBED)
+
+    patient.live_through(f"500*3 =unhealthy {proof} =recovering")
+
     assert len(patient.health.penalties) == 0
 
 

@@ -17,11 +17,11 @@ import pytest
 from stand import Caller, Stand, deployment, end
 
 import llmpool
-from llmpool import errors
+from llmpool import Deployment, HealthCheckerHandle, ProviderPool, errors
 from llmpool.calls import Call, Conduct
 from llmpool.claims import Claim
 from llmpool.health import Limits
-from llmpool.testing import ManualClock
+from llmpool.testing import ManualClock, ScriptedProvider
 
 PACKAGE = Path(llmpool.__file__).parent
 FILES = {
@@ -41,6 +41,8 @@ FILES = {
         "strategies",
         "calls",
         "retries",
+        "pool",
+        "metronome",
     )
 } | {threading.__file__}
 """Where the interrupts fall."""
@@ -79,8 +81,7 @@ class Intruder:
 
     def _enter(self, frame: FrameType, event: str, arg: Any) -> Any:
         code = frame.f_code
-        # What a finaliser raises goes nowhere: the interpreter prints it, and the interrupt is lost.
-        if self.came or code.co_filename not in FILES or code.co_name == "__del__":
+        if self.came or code.co_filename not in FILES:
             return None
         number, count = len(self.seen), [0]
         self.seen.append((code.co_name, count))
@@ -477,6 +478,38 @@ def test_a_signal_handler_that_ends_what_it_interrupted_waits_for() -> None:
         held.release()
         assert idle.is_set()
         assert_sound(stand)
+
+    at_each_opcode(scene)
+
+
+def test_a_signal_handler_that_closes_what_is_being_closed() -> None:
+    """It neither waits for whom it interrupted nor closes anything twice."""
+
+    def scene(during: Any) -> None:
+        closed: list[str] = []
+        provider = ScriptedProvider("fine")
+        provider.close = lambda: closed.append("closed")  # type: ignore[attr-defined]
+        pool = ProviderPool([Deployment("eu", provider)], health_check=None)
+        pool.start()
+
+        during(pool.close, pool.close)
+
+        assert closed
+        with pytest.raises(errors.PoolClosed):
+            pool.complete("hello")
+
+    at_each_opcode(scene)
+
+
+@pytest.mark.parametrize("act", [HealthCheckerHandle.stop, lambda handle: handle.stopped.wait(0.0)])
+def test_a_signal_handler_that_stops_the_checker(act: Callable[[Any], object]) -> None:
+    """It may come while somebody else stops it, or begins to wait for that."""
+
+    def scene(during: Any) -> None:
+        handle = HealthCheckerHandle()
+        during(lambda: act(handle), handle.stop)
+        handle.stop()
+        assert handle.stopped.wait(0.0)
 
     at_each_opcode(scene)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 import threading
 from typing import Any
 
@@ -154,6 +155,20 @@ def test_a_lease_that_is_forgotten() -> None:
     del lease
     gc.collect()
     assert counts(pool) == (0, 0, 0)
+
+
+def test_forgetting_runs_no_code_of_pythons() -> None:
+    """So there is none in which Python could swallow a Ctrl-C, and the place with it."""
+    pool = pool_of(Deployment("eu", WithClient()))
+    lease = pool.lease()
+    lease.__enter__()
+    entered: list[str] = []
+    before = sys.gettrace()
+    sys.settrace(lambda frame, event, arg: entered.append(frame.f_code.co_name))
+    del lease
+    sys.settrace(before)
+    assert entered == []
+    assert counts(pool, "eu") == (0, 0, 0)
 
 
 def test_leases_take_places() -> None:

@@ -704,6 +704,29 @@ def test_the_network_is_back_for_one() -> None:
     assert stand.states() == "healthy unhealthy"
 
 
+@pytest.mark.parametrize("worked", ["call", "check", "late call"])
+def test_the_network_has_worked_since(worked: str) -> None:
+    """After anybody's success nobody's older failure speaks for a failure of our own network."""
+    stand = Stand(deployment("eu"), deployment("us"), deployment("ap"))
+    late = stand.take(avoid={"us", "ap"})
+    stand.ask("eu", "dns", "dns", "dns")
+    stand.ask("ap", "dns")
+    if worked == "call":
+        stand.ask("us", "ok")
+    elif worked == "check":
+        stand.check("us", "ok")
+    else:
+        late.settle(end("ok"))
+
+    stand.ask("us", "dns")
+    assert stand.states() == "unhealthy healthy healthy"
+    stand.ask("ap", "dns")
+    stand.check("eu", "dns")
+
+    assert stand.states() == "unhealthy healthy healthy"
+    late.release()
+
+
 def test_a_sentence_before_it_was_known_whose_network_it_is() -> None:
     """It is lifted when the last deployment fails alike."""
     stand = Stand(deployment("eu"), deployment("us"))

@@ -154,14 +154,15 @@ def test_a_name_that_nobody_has(method: str) -> None:
 
 
 def test_what_the_checker_asks_before_a_check() -> None:
-    """The state, the end of a disabled period, and whether traffic succeeded lately."""
+    """The state, the end of a disabled period, if it may be asked, and if traffic succeeded lately."""
     stand = Stand(deployment("eu"), deployment("us"))
     stand.ask("eu", "ok")
     stand.ask("us", "401")
 
-    assert stand.ledger.check_due("eu", 999.0) == ("healthy", None, True)
-    assert stand.ledger.check_due("eu", 1000.0) == ("healthy", None, False)
-    assert stand.ledger.check_due("us", 0.0) == ("healthy", 1060.0, False)
+    due = stand.ledger.check_due
+    assert due("eu", Evidence.PING, 999.0) == ("healthy", None, True, True)
+    assert due("eu", Evidence.PING, 1000.0) == ("healthy", None, True, False)
+    assert due("us", Evidence.PING, 0.0) == ("healthy", 1060.0, False, False)
 
 
 def test_a_running_checker() -> None:

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import types
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from llmpool import (
     RateLimited,
     batch,
 )
+from llmpool.bell import Bell
 from llmpool.errors import InvalidRequest
 from llmpool.testing import ScriptedProvider
 
@@ -167,21 +169,69 @@ def test_waiting_longer_than_a_nap(monkeypatch: pytest.MonkeyPatch) -> None:
     echo = Echo()
     gate = echo.gates["0"] = threading.Event()
     naps = threading.Semaphore(0)
-    original = batch._next
 
-    def counted(ended: Any) -> Any:
-        naps.release()
-        return original(ended)
+    class Counted(Bell):
+        def wait(self, timeout: float | None = None) -> bool:
+            naps.release()
+            return super().wait(timeout)
 
-    monkeypatch.setattr(batch, "_next", counted)
+    monkeypatch.setattr(batch, "Bell", Counted)
 
     def let_go() -> None:
-        assert naps.acquire(timeout=WALL)
-        threading.Event().wait(0.01)
+        for _ in range(3):
+            assert naps.acquire(timeout=WALL)
         gate.set()
 
     threading.Thread(target=let_go).start()
     assert texts(pool_of(echo).map(["0"])) == ["0"]
+
+
+def test_an_end_between_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that comes as the bell is changed is found without a wait."""
+    ends: batch.Ends[str] = batch.Ends()
+    future: Future[str] = Future()
+
+    class Late(Bell):
+        def __init__(self) -> None:
+            super().__init__()
+            ends.put(future)  # which rings the former one
+
+        def wait(self, timeout: float | None = None) -> bool:
+            raise AssertionError("there is nothing to wait for")
+
+    monkeypatch.setattr(batch, "Bell", Late)
+    assert ends.take() is future
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signals of POSIX")
+def test_a_signal_handler_that_outlasts_a_nap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait is still made of naps."""
+    monkeypatch.setattr(batch, "_NAP", 0.05)
+    naps: list[float | None] = []
+    handled: list[float] = []
+
+    class Counted(Bell):
+        def wait(self, timeout: float | None = None) -> bool:
+            naps.append(timeout)
+            if handled and len(naps) > handled[0] + 3:
+                gate.set()
+            return super().wait(timeout)
+
+    def dawdle(number: int, frame: Any) -> None:
+        threading.Event().wait(0.2)
+        handled.append(len(naps))
+
+    echo = Echo()
+    gate = echo.gates["0"] = threading.Event()
+    monkeypatch.setattr(batch, "Bell", Counted)
+    former = signal.signal(signal.SIGALRM, dawdle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        assert texts(pool_of(echo).map(["0"])) == ["0"]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, former)
+    assert handled
 
 
 def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:

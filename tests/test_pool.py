@@ -487,6 +487,7 @@ def one() -> list[Deployment]:
         ),
         ({"name": ""}, "name: wanted a text"),
         ({"name": 3}, "name: wanted a text"),
+        ({"name": "a\nb"}, "name: wanted a text in one line"),
         ({"strategy": "best"}, "strategy: wanted"),
         ({"strategy": 3}, "strategy: wanted"),
         ({"health_check": 30}, "health_check: wanted a HealthCheckConfig or None, got 30"),

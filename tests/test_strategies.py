@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import heapq
+import math
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -41,6 +42,7 @@ class Entry:
         self.turns = 0.0
         self.load = 0
         self.latency = latency
+        self.price = math.inf
 
     def __repr__(self) -> str:
         return self.name
