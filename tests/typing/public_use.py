@@ -12,11 +12,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import requests
 from typing_extensions import assert_type
 
 import llmpool
 from llmpool import (
+    AnthropicProvider,
     Attempt,
+    AzureOpenAIProvider,
     Candidate,
     ClientProvider,
     CompletionRequest,
@@ -28,6 +31,7 @@ from llmpool import (
     EmbeddingResponse,
     Event,
     Explanation,
+    GeminiProvider,
     HealthCheckConfig,
     HealthChecker,
     HealthCheckerHandle,
@@ -37,6 +41,7 @@ from llmpool import (
     OpenAIProvider,
     Ping,
     PoolHealthStatus,
+    Prices,
     Probe,
     ProviderPool,
     RetryPolicy,
@@ -61,6 +66,20 @@ from llmpool.providers.base import (
 def give_key() -> str:
     """Give a key, as a vault would."""
     return "key"
+
+
+def vendors() -> list[Deployment]:
+    """The providers of the other vendors, and a server known by name."""
+    claude = AnthropicProvider(api_key="env:CLAUDE_KEY", model="claude", max_tokens=1024)
+    azure = AzureOpenAIProvider(
+        "https://my.openai.azure.com", deployment="gpt", api_version="2024-10-21", token=give_key
+    )
+    gemini = GeminiProvider(api_key=give_key, model="gemini-2.5-flash", connect_timeout=2.0)
+    local = OpenAIProvider.preset("ollama", model="llama3.2", ping_path="/models")
+    return [
+        Deployment(name, given)
+        for name, given in {"a": claude, "b": azure, "c": gemini, "d": local}.items()
+    ]
 
 
 def build() -> ProviderPool:
@@ -124,6 +143,25 @@ def tell(event: Event) -> None:
     assert_type(event.at, float)
 
 
+def money(pool: ProviderPool) -> list[Deployment]:
+    """Tell prices and limits; read what was spent."""
+    prices = Prices(input=0.15, output=0.60, cached_input=0.075)
+    assert_type(prices.cost(Usage(prompt_tokens=5)), float)
+    assert_type(pool.health_status().cost, float | None)
+    status = pool.health("eu")
+    assert_type(status.input_tokens, int)
+    assert_type(status.cost, float | None)
+    assert_type(status.requests_left, int | None)
+    pool.call(lambda lease: lease.count({"usage": {"total_tokens": 5}}), tokens=100)
+    with pool.lease(tokens=100) as lease:
+        lease.count(None)
+    provider = pool.deployments[0].provider
+    return [
+        Deployment("eu", provider, prices=prices, requests_per_minute=60, vendor="azure"),
+        Deployment("us", provider, tokens_per_minute=100_000, max_context=128_000),
+    ]
+
+
 # -- calls ----------------------------------------------------------------------------------
 
 
@@ -134,6 +172,7 @@ def complete(pool: ProviderPool) -> str:
     pool.complete([Message(Role.SYSTEM, "be brief"), {"role": "user", "content": "hello"}])
     pool.complete(CompletionRequest("hello", temperature=0.0), timeout=5, retry=False)
     pool.complete("hello", retry="unsent", tags={"gdpr"}, affinity_key="thread-7")
+    pool.complete("hello", fallback_on={"context_length", "content_filter"})
     pool.complete(
         [Message("user", [{"type": "text", "text": "what is it?"}, {"type": "image_url"}])],
         tools=[{"type": "function", "function": {"name": "weather"}}],
@@ -149,8 +188,10 @@ def complete(pool: ProviderPool) -> str:
     assert_type(answer.attempts, tuple[Attempt, ...])
     assert_type(answer.deployment, str | None)
     assert_type(answer.latency, float | None)
+    assert_type(answer.cost, float | None)
     if answer.usage is not None:
         assert_type(answer.usage.total_tokens, int)
+        assert_type(answer.usage.cached_tokens, int)
     for call in answer.tool_calls:
         assert_type(call.arguments, str)
     for attempt in answer.attempts:
@@ -169,6 +210,20 @@ def stream(pool: ProviderPool) -> CompletionResponse:
         if chunk.finish_reason:
             break
     return pieces.response
+
+
+def existing_clients(pool: ProviderPool) -> int:
+    """Put a pool under clients that exist, and pass on a request by hand."""
+    pool.openai(timeout=5.0, organization="team").close()
+    pool.anthropic().close()
+    pool.http_transport()
+    with pool.requests_session("https://api.openai.com/") as session:
+        assert_type(session, requests.Session)
+    answer = pool.forward("GET", "/v1/models", [("Accept", "*/*")], None, timeout=5.0)
+    assert_type(answer.headers, list[tuple[str, str]])
+    assert_type(b"".join(answer), bytes)
+    answer.close()
+    return answer.status
 
 
 def embed(pool: ProviderPool) -> tuple[tuple[float, ...], ...]:

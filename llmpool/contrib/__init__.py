@@ -1,0 +1,1 @@
+"""One module per framework or library; each imports its own optional dependency."""
