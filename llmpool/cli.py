@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
 
 from llmpool import __version__
+from llmpool.commands._arguments import Unusable, add_configured, count_to, number_from
 
 INTERRUPTED = 130
 READER_GONE = 141
@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     if options.run is None:
-        parser.print_help(sys.stderr)
+        # Of a group of commands, of which none was named, the group's own help.
+        getattr(options, "parser", parser).print_help(sys.stderr)
         return UNUSABLE
     # A server may say anything, and the terminal may be unable to show it.
     if hasattr(sys.stdout, "reconfigure"):
@@ -53,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _silence_stdout()
         return READER_GONE
+    except Unusable as error:
+        for line in str(error).splitlines():
+            _complain(f"error: {line}")
+        return UNUSABLE
     except Exception as error:  # noqa: BLE001 - the command line shows no traceback
         _complain(_trouble(error))
         return UNUSABLE
@@ -69,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND")
     _add_demo(commands)
     _add_check(commands)
+    add_configured(commands)
     return parser
 
 
@@ -82,14 +88,14 @@ def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     )
     demo.add_argument(
         "--seconds",
-        type=_number_from(1.0, 3600.0),
+        type=number_from(1.0, 3600.0),
         default=15.0,
         metavar="S",
         help="how long it lasts, faults and all (default: 15)",
     )
     demo.add_argument(
         "--threads",
-        type=_count_to(_MOST_THREADS),
+        type=count_to(_MOST_THREADS),
         default=6,
         metavar="N",
         help="how many threads ask at a time (default: 6)",
@@ -119,7 +125,7 @@ def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     check.add_argument("--json", action="store_true", help="print one JSON object")
     check.add_argument(
         "--timeout",
-        type=_number_from(0.0, 3600.0),
+        type=number_from(0.0, 3600.0),
         default=10.0,
         metavar="S",
         help="seconds for each check (default: 10)",
@@ -145,39 +151,6 @@ def _check(options: argparse.Namespace) -> int:
         _complain(f"check: error: {error}")
         return UNUSABLE
     return check.run(deployments, question, options.timeout, as_json=options.json, out=sys.stdout)
-
-
-def _number_from(least: float, most: float) -> Callable[[str], float]:
-    """Read a number in (0, most], and not below *least*."""
-    wanted = f"a number {f'from {least:g}' if least else 'above 0, up'} to {most:g}"
-
-    def read(text: str) -> float:
-        try:
-            number = float(text)
-        except ValueError:
-            number = math.nan
-        if not (0.0 < number <= most and number >= least):
-            raise argparse.ArgumentTypeError(f"wanted {wanted}, got {text!r}")
-        return number
-
-    return read
-
-
-def _count_to(most: int) -> Callable[[str], int]:
-    """Read a whole number from 1 to *most*."""
-
-    def read(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = 0
-        if not 1 <= number <= most:
-            raise argparse.ArgumentTypeError(
-                f"wanted a whole number from 1 to {most}, got {text!r}"
-            )
-        return number
-
-    return read
 
 
 def _complain(message: str) -> None:

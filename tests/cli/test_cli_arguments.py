@@ -57,7 +57,22 @@ def test_asked_for_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert "check" in written.err
 
 
-@pytest.mark.parametrize("command", [[], ["demo"], ["check"]])
+COMMANDS = [
+    ["demo"],
+    ["check"],
+    ["status"],
+    ["explain"],
+    ["chat"],
+    ["bench"],
+    ["config", "validate"],
+    ["config", "schema"],
+    ["config", "example"],
+    ["doctor"],
+    ["import-litellm"],
+]
+
+
+@pytest.mark.parametrize("command", [[], *COMMANDS])
 def test_asked_for_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """It fits in 80 columns and tells of the exit status where that has a meaning."""
     with pytest.raises(SystemExit) as ended:
@@ -87,6 +102,12 @@ def test_a_wrong_argument(
         cli.main(["demo", *argument])
     assert ended.value.code == 2
     assert wanted in capsys.readouterr().err
+
+
+def test_a_group_of_commands_without_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its own help goes to standard error, and the status is 2."""
+    assert cli.main(["config"]) == 2
+    assert "validate" in capsys.readouterr().err
 
 
 def test_a_time_of_nothing_for_a_check(capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,4 +229,4 @@ def test_importing_the_package() -> None:
     before, _, added = done.stdout.partition("|")
     assert "llmpool.cli" not in before.split()
     assert "llmpool.testing" not in before.split()
-    assert added.split() == ["llmpool.cli"]
+    assert added.split() == ["llmpool.cli", "llmpool.commands", "llmpool.commands._arguments"]
