@@ -54,10 +54,13 @@ def ends_clean(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     problems: list[str] = []
     _watch(monkeypatch, pools, problems)
     yield
-    for pool in pools:
-        problems += left_in(pool)
-        problems += shown_by(pool)
-        pool.close()
+    try:
+        for pool in pools:
+            problems += left_in(pool)
+            problems += shown_by(pool)
+    finally:
+        for pool in pools:
+            pool.close()
     for phase in ("setup", "call", "teardown"):
         problems += logged(caplog.get_records(phase))  # type: ignore[arg-type]
     problems += threads_left(threads)

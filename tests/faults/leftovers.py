@@ -16,7 +16,7 @@ from llmpool import ProviderPool
 from llmpool.claims import Claim
 from llmpool.entries import Wish
 
-CLOSING = 2.0
+CLOSING = 10.0
 """Seconds that a server's threads may take to close their sockets."""
 
 

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from scene import ANSWER, PATIENCE, PROMPT, Stage, deployment, hits, states, verdicts
+from scene import ANSWER, PATIENCE, PROMPT, Stage, deployment, hits, in_a_hurry, states, verdicts
 
 from llmpool import DeadlineExceeded, ServerFault
 from llmpool.testing import (
@@ -71,15 +71,19 @@ def test_connections_broken_three_times(stage: Stage) -> None:
 @pytest.mark.parametrize("what", ["body", "headers"])
 def test_answer_that_drips(stage: Stage, what: Any) -> None:
     """Each byte comes in time and the whole would take a minute; the call ends at its deadline."""
-    eu = stage.server("eu", Drip(0.05, what), reply=lambda _: LONG)
-    pool = stage.pool(eu)
-    began = time.monotonic()
-    with pytest.raises(DeadlineExceeded) as caught:
-        pool.complete(PROMPT, timeout=0.3)
-    assert 0.3 <= time.monotonic() - began < PATIENCE
-    assert verdicts(caught.value) == [("eu", "ignored")]
-    assert caught.value.attempts[0].sent == "answered"
-    assert hits(eu) == [1]
+
+    def act(seconds: float) -> None:
+        eu = stage.server("eu", Drip(0.05, what), reply=lambda _: LONG)
+        pool = stage.pool(eu)
+        began = time.monotonic()
+        with pytest.raises(DeadlineExceeded) as caught:
+            pool.complete(PROMPT, timeout=seconds)
+        assert seconds <= time.monotonic() - began < PATIENCE
+        assert verdicts(caught.value) == [("eu", "ignored")]
+        assert caught.value.attempts[0].sent == "answered"
+        assert hits(eu) == [1]
+
+    in_a_hurry(act)
 
 
 @pytest.mark.parametrize("what", ["body", "headers"])
@@ -96,36 +100,48 @@ def test_answer_that_drips_past_an_attempts_time(stage: Stage, what: Any) -> Non
 @pytest.mark.parametrize("after", ["accept", "request", "mid-headers", "headers", "body"])
 def test_silence_from_any_point_on(stage: Stage, after: Any) -> None:
     """A deployment that had its own time-out in full is to blame, and another answers."""
-    eu, us = stage.server("eu", Hang(after=after)), stage.server("us")
-    pool = stage.pool(deployment(eu, timeout=0.1), us)
-    answer = pool.complete(PROMPT, timeout=PATIENCE)
-    assert verdicts(answer) == [("eu", "fault"), ("us", "ok")]
-    assert answer.attempts[0].latency >= 0.1
-    answered = after not in ("accept", "request")
-    assert answer.attempts[0].sent == ("answered" if answered else "maybe")
+
+    def act(seconds: float) -> None:
+        eu, us = stage.server("eu", Hang(after=after)), stage.server("us")
+        pool = stage.pool(deployment(eu, timeout=seconds), us)
+        answer = pool.complete(PROMPT, timeout=2 * PATIENCE)
+        assert verdicts(answer) == [("eu", "fault"), ("us", "ok")]
+        assert answer.attempts[0].latency >= seconds
+        answered = after not in ("accept", "request")
+        assert answer.attempts[0].sent == ("answered" if answered else "maybe")
+
+    in_a_hurry(act)
 
 
 def test_silence_three_times(stage: Stage) -> None:
     """Three time-outs in a row take it out, after which no call waits for it."""
-    eu, us = stage.server("eu", Hang()), stage.server("us")
-    pool = stage.pool(deployment(eu, timeout=0.05), us)
-    for expected in ("healthy", "healthy", "unhealthy"):
-        assert verdicts(pool.complete(PROMPT)) == [("eu", "fault"), ("us", "ok")]
-        assert states(pool)["eu"] == expected
-    assert verdicts(pool.complete(PROMPT)) == [("us", "ok")]
-    assert hits(eu) == [3]
+
+    def act(seconds: float) -> None:
+        eu, us = stage.server("eu", Hang()), stage.server("us")
+        pool = stage.pool(deployment(eu, timeout=seconds), us)
+        for expected in ("healthy", "healthy", "unhealthy"):
+            assert verdicts(pool.complete(PROMPT)) == [("eu", "fault"), ("us", "ok")]
+            assert states(pool)["eu"] == expected
+        assert verdicts(pool.complete(PROMPT)) == [("us", "ok")]
+        assert hits(eu) == [3]
+
+    in_a_hurry(act)
 
 
 def test_silence_under_a_deadline_too_short_to_be_fair(stage: Stage) -> None:
     """A caller in a hurry gets its time-out, and nobody is blamed for it."""
-    eu = stage.server("eu", Hang())
-    pool = stage.pool(eu)
-    with pytest.raises(DeadlineExceeded) as caught:
-        pool.complete(PROMPT, timeout=0.1)
-    assert isinstance(caught.value, TimeoutError)
-    assert verdicts(caught.value) == [("eu", "ignored")]
-    assert (pool.health("eu").total_errors, states(pool)) == (0, {"eu": "healthy"})
-    assert hits(eu) == [1]
+
+    def act(seconds: float) -> None:
+        eu = stage.server("eu", Hang())
+        pool = stage.pool(eu)
+        with pytest.raises(DeadlineExceeded) as caught:
+            pool.complete(PROMPT, timeout=min(seconds, 4.0))  # five would be fair
+        assert isinstance(caught.value, TimeoutError)
+        assert verdicts(caught.value) == [("eu", "ignored")]
+        assert (pool.health("eu").total_errors, states(pool)) == (0, {"eu": "healthy"})
+        assert hits(eu) == [1]
+
+    in_a_hurry(act)
 
 
 # -- connections used again -------------------------------------------------------------------

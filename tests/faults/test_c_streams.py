@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from scene import ANSWER, PATIENCE, PROMPT, Stage, deployment, hits, states, verdicts
+from scene import ANSWER, PATIENCE, PROMPT, Stage, deployment, hits, in_a_hurry, states, verdicts
 
 from llmpool import CompletionStream, RateLimited, StreamInterrupted
 from llmpool.testing import (
@@ -80,10 +80,14 @@ def test_silence_before_any_content(stage: Stage, behaviour: Any) -> None:
     with pool.stream(PROMPT) as stream:
         assert "".join(chunk.text for chunk in stream) == ANSWER
     assert verdicts(stream.response) == [("eu", "fault"), ("us", "ok")]
-    pool = stage.pool(eu, us)
-    with pool.stream(PROMPT, first_content_timeout=0.15, timeout=PATIENCE) as stream:
-        assert "".join(chunk.text for chunk in stream) == ANSWER
-    assert stream.deployment == "us"
+
+    def act(seconds: float) -> None:
+        pool = stage.pool(eu, us)
+        with pool.stream(PROMPT, first_content_timeout=seconds, timeout=2 * PATIENCE) as stream:
+            assert "".join(chunk.text for chunk in stream) == ANSWER
+        assert stream.deployment == "us"
+
+    in_a_hurry(act)
 
 
 # -- after it ---------------------------------------------------------------------------------
@@ -173,22 +177,28 @@ def test_overload_after_content(stage: Stage) -> None:
 @pytest.mark.parametrize("behaviour", [Stall(2), PingsOnly(0.02, after_chunks=2)], ids=repr)
 def test_silence_after_content(stage: Stage, behaviour: Any) -> None:
     """The clock between two events ends it, and it is the deployment's fault; pings do not count."""
-    eu = stage.server("eu", behaviour)
-    pool = stage.pool(eu)
-    text, error = read(pool.stream(PROMPT, gap_timeout=0.15, timeout=PATIENCE))
-    assert (error.partial, verdicts(error)) == (text, [("eu", "fault")])
-    assert pool.health("eu").consecutive_failures == 1
+
+    def act(seconds: float) -> None:
+        pool = stage.pool(stage.server("eu", behaviour))
+        text, error = read(pool.stream(PROMPT, gap_timeout=seconds, timeout=2 * PATIENCE))
+        assert (error.partial, verdicts(error)) == (text, [("eu", "fault")])
+        assert pool.health("eu").consecutive_failures == 1
+
+    in_a_hurry(act)
 
 
 def test_silence_after_content_until_the_calls_own_deadline(stage: Stage) -> None:
     """A caller whose time is over is told so, and nobody is blamed."""
-    eu = stage.server("eu", Stall(2))
-    pool = stage.pool(eu)
-    began = time.monotonic()
-    _, error = read(pool.stream(PROMPT, timeout=0.2))
-    assert time.monotonic() - began < PATIENCE
-    assert verdicts(error) == [("eu", "ignored")]
-    assert pool.health("eu").total_errors == 0
+
+    def act(seconds: float) -> None:
+        pool = stage.pool(stage.server("eu", Stall(2)))
+        began = time.monotonic()
+        _, error = read(pool.stream(PROMPT, timeout=min(seconds, 4.0)))  # five would be fair
+        assert time.monotonic() - began < PATIENCE
+        assert verdicts(error) == [("eu", "ignored")]
+        assert pool.health("eu").total_errors == 0
+
+    in_a_hurry(act)
 
 
 def test_reader_slower_than_the_clock(stage: Stage) -> None:
