@@ -1,0 +1,1 @@
+"""What llmpool costs, beside its peers: one command runs it all, ``python -m benchmarks``."""
