@@ -167,14 +167,14 @@ class Message:
 Prompt = str | Sequence[Message | Mapping[str, Any]]
 
 
-_USER = Message("user")
+_USER = {**Message("user").__dict__}  # a plain dict, which is copied as a whole
 
 
 def _from_user(text: str) -> Message:
     """Give a user's message; made for every call, so without the cost of ``__init__``."""
     message = object.__new__(Message)
     facts = message.__dict__
-    facts.update(_USER.__dict__)
+    facts.update(_USER)
     facts["content"] = text
     facts["extra"] = {}
     return message
@@ -233,6 +233,31 @@ class CompletionRequest:
     def texts(self) -> tuple[str, ...]:
         """Give the texts of all messages, in order."""
         return tuple(text for message in self.messages for text in message.texts())
+
+
+_NOTHING_ASKED = {**CompletionRequest("").__dict__}
+
+
+def asked(
+    given: Prompt,
+    model: str | None,
+    max_tokens: int | None,
+    temperature: float | None,
+    tools: Sequence[Mapping[str, Any]] | None,
+    extra: Mapping[str, Any],
+) -> CompletionRequest:
+    """Give a request; made for every call, so without the cost of ``__init__``."""
+    request = object.__new__(CompletionRequest)
+    facts = request.__dict__
+    facts.update(_NOTHING_ASKED)
+    facts["messages"] = _messages(given)
+    facts["model"] = model
+    facts["max_tokens"] = max_tokens
+    facts["temperature"] = temperature
+    facts["tools"] = tools
+    facts["extra"] = extra
+    request.__attrs_post_init__()
+    return request
 
 
 def _check_tools(tools: object) -> None:

@@ -23,6 +23,7 @@ from llmpool.messages import (
     StreamChunk,
     ToolCall,
     Usage,
+    asked,
 )
 from llmpool.outcomes import Attempt, Verdict
 
@@ -344,3 +345,16 @@ def test_both_names_of_the_counts() -> None:
 def test_vectors() -> None:
     """They are tuples, whatever they were given as."""
     assert EmbeddingResponse(iter([[1.0], (2.0,)])).vectors == ((1.0,), (2.0,))  # type: ignore[arg-type]
+
+
+def test_a_request_made_for_a_call() -> None:
+    """It is the one that the constructor makes, field by field."""
+    tools = [{"type": "function"}]
+    extra = {"top_p": 0.5}
+    quick = asked("hello", "m", 7, 0.5, tools, extra)
+    slow = CompletionRequest(
+        "hello", model="m", max_tokens=7, temperature=0.5, tools=tools, extra=extra
+    )
+    assert quick == slow
+    assert vars(quick).keys() == vars(slow).keys()
+    assert asked("hello", None, None, None, None, {}) == CompletionRequest("hello")
