@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 MINUTE = 60.0
+SLACK = 0.5
+"""Seconds by which a request may come later than another: the first ones open connections."""
 BURST = 0.1
 """The share of a minute's limit that may go at once."""
 LARGEST = 10**15
@@ -29,7 +31,7 @@ class Bucket:
         most = float(min(limit, LARGEST))
         self.size = max(1.0, BURST * most)
         # Whole pieces that are together less than the limit and one more are at most the limit.
-        self.rate = (most + 1.0 - self.size * (1.0 + 2.0 * GRAIN)) / MINUTE
+        self.rate = (most + 1.0 - self.size * (1.0 + 2.0 * GRAIN)) / (MINUTE + SLACK)
         self._level = self.size
         self._at = now
 
@@ -82,6 +84,11 @@ class Quota:
         if self.tokens is not None:
             at = max(at, self.tokens.ready_at(max(1, tokens), now))
         return at
+
+    def adopt(self, former: Quota) -> None:
+        """Go on with the buckets of *former*, as empty as they are."""
+        self.requests = former.requests or self.requests
+        self.tokens = former.tokens or self.tokens
 
     def left(self, now: float) -> tuple[int | None, int | None]:
         """Give the whole requests and tokens that may go at once."""

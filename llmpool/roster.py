@@ -86,6 +86,8 @@ class Roster:
             return []
         self.limited = True
         entry.quota = Quota(*wanted, now)
+        if shared is not None:
+            entry.quota.adopt(shared)
         for other in mates:
             other.quota = entry.quota
         return mates

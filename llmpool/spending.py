@@ -14,14 +14,26 @@ CHARACTERS = 4
 and the answer's own figure takes the estimate's place."""
 
 _ASKED_FOR = ("max_completion_tokens", "max_output_tokens", "max_tokens")
-_INPUT = ("prompt_tokens", "input_tokens", "prompt_token_count", "promptTokenCount")
-_OUTPUT = ("completion_tokens", "output_tokens", "candidates_token_count", "candidatesTokenCount")
+_INPUT = ("prompt_tokens", "input_tokens", "prompt_token_count", "promptTokenCount", "inputTokens")
+_OUTPUT = (
+    "completion_tokens",
+    "output_tokens",
+    "candidates_token_count",
+    "candidatesTokenCount",
+    "outputTokens",
+)
 _THOUGHT = ("thoughts_token_count", "thoughtsTokenCount")  # Gemini's, beside its output
-_TOTAL = ("total_tokens", "total_token_count", "totalTokenCount")
+_TOTAL = ("total_tokens", "total_token_count", "totalTokenCount", "totalTokens")
 # Anthropic counts these beside its input_tokens, everybody else within theirs.
 _BESIDE = ("cache_read_input_tokens", "cache_creation_input_tokens")
-_CACHED = ("cache_read_input_tokens", "prompt_cache_hit_tokens", "cached_content_token_count")
-_DETAILS = ("prompt_tokens_details", "input_tokens_details")
+_CACHED = (
+    "cache_read_input_tokens",
+    "prompt_cache_hit_tokens",
+    "cached_content_token_count",
+    "cachedContentTokenCount",
+)
+_DETAILS = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
+_IN_DETAILS = ("cached_tokens", "cache_read")
 _PLACES = ("usage", "usage_metadata", "usageMetadata")
 
 
@@ -55,7 +67,7 @@ def read_usage(answer: object) -> Usage | None:
     Read what an answer of any client's says of its tokens, by its shape; None where it says nothing.
 
     ``usage`` or ``usage_metadata``, as a field or a key, under the names of OpenAI's two APIs,
-    Anthropic's and Gemini's.
+    Anthropic's, Gemini's, Bedrock's and LangChain's.
     """
     # The object is another's, and reading it may run anything.
     with contextlib.suppress(Exception):
@@ -81,7 +93,7 @@ def _read(usage: object) -> Usage | None:
     whole = (given or 0) + (said or 0) if total is None else total
     cached = _count(usage, _CACHED)
     for name in _DETAILS:
-        cached = _count(_field(usage, name), ("cached_tokens",)) if cached is None else cached
+        cached = _count(_field(usage, name), _IN_DETAILS) if cached is None else cached
     return Usage(
         prompt_tokens=given or 0,
         completion_tokens=said or 0,

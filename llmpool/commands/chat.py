@@ -30,7 +30,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     question = " ".join(options.prompt)
     talks = not question and sys.stdin.isatty()
     if not question and not talks:
-        question = sys.stdin.read()
+        question = _piped()
         if not question.strip():
             raise Unusable("chat: wanted a question, got nothing on standard input")
     with pool_of(options) as pool:
@@ -43,6 +43,15 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
         if talks:
             return chat.converse(input)
         return ANSWERED if chat.ask(question) else FAILED
+
+
+def _piped() -> str:
+    try:
+        question = sys.stdin.read()
+        question.encode()  # in some locales other bytes come as halves of characters
+    except UnicodeError:
+        raise Unusable("chat: wanted UTF-8 text on standard input, got other bytes") from None
+    return question
 
 
 @attrs.frozen

@@ -40,6 +40,8 @@ def validate(options: argparse.Namespace, out: TextIO) -> int:
         with_pool.close()
     except configured.ConfigError as error:
         problems = error.problems
+    except ImportError as error:  # tomli, before Python 3.11
+        raise Unusable(f"config validate: {error}") from None
     warnings = [] if problems else [*_doubts(path, files.load(path))]
     if options.json:
         told = {

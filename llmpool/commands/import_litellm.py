@@ -94,6 +94,8 @@ def _write(path: str, text: str, *, force: bool, private: bool) -> None:
     except OSError as error:
         raise Unusable(f"import-litellm: {path}: {error.strerror}") from None
     with open(handle, "w", encoding="utf-8") as file:
+        if private:  # one that was there keeps its mode else
+            os.chmod(path, 0o600)
         file.write(text)
 
 

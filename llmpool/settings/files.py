@@ -44,13 +44,15 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     toml = _toml()
     try:
         with open(path, "rb") as file:
-            return dict(toml.load(file))
+            return dict(toml.loads(file.read().decode("utf-8-sig")))
     except OSError as error:
         problem = error.strerror or type(error).__name__
     except UnicodeDecodeError:
         problem = "wanted UTF-8 text, got other bytes"
     except ValueError as error:  # what tomllib and tomli raise is one
         problem = f"no TOML: {error}"
+    except RecursionError:
+        problem = "no TOML: it is nested too deeply"
     raise ConfigError(f"{os.fspath(path)}: {problem}")
 
 

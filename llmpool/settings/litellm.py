@@ -107,12 +107,14 @@ def carry_over(given: object) -> Carried:
     router = Taken(top.take("router_settings", Mapping), "router_settings.")
     library = Taken(top.take("litellm_settings", Mapping), "litellm_settings.")
     server = Taken(top.take("general_settings", Mapping), "general_settings.")
-    aliases = router.take("model_group_alias", Mapping) or {}
+    aliases = _aliases(router.take("model_group_alias", Mapping) or {})
     deployments = list(_deployments(top.take("model_list", list) or [], aliases, left))
     if not deployments:
         raise ValueError(
             "model_list: wanted deployments of a provider that is known here, got none"
         )
+    known = {name for each in deployments for name in each["models"]}
+    left += [f"router_settings.model_group_alias.{name}" for name in aliases if name not in known]
     _set_tiers(deployments)
     _routing(router, pool, left)
     for table in (router, library):
@@ -138,6 +140,14 @@ def carry_over(given: object) -> Carried:
     )
 
 
+def _aliases(given: Mapping[Any, Any]) -> dict[str, Any]:
+    """Give the group of each alias, which is named as it is or in a table with more about the alias."""
+    return {
+        str(name): target.get("model") if isinstance(target, Mapping) else target
+        for name, target in given.items()
+    }
+
+
 def _is_plain(key: object) -> bool:
     return isinstance(key, str) and not key.startswith("env:")
 
@@ -158,7 +168,7 @@ def _routing(router: Taken, pool: dict[str, Any], left: list[str]) -> None:
 
 
 def _deployments(
-    entries: list[Any], aliases: Mapping[Any, Any], left: list[str]
+    entries: list[Any], aliases: Mapping[str, Any], left: list[str]
 ) -> Iterator[dict[str, Any]]:
     names: set[str] = set()
     for at, entry in enumerate(entries):
@@ -252,6 +262,11 @@ def _settings(tables: tuple[Taken, ...]) -> dict[str, Any]:
             value = table.take(theirs, kinds.get(theirs, int))
             if value is not None:
                 found[ours] = value
+    if "headers" in found:
+        found["headers"] = {
+            name: _referred(value) if isinstance(value, str) else value
+            for name, value in found["headers"].items()
+        }
     for table in tables:
         if (organization := table.take("organization", str)) is not None:
             headers = found.setdefault("headers", {})

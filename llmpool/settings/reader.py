@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import attrs
+
 from llmpool.checks import Ping, Probe
 from llmpool.config import Deployment
 from llmpool.settings import makers
@@ -93,10 +95,16 @@ class _Reader:
         given: Mapping[Any, Any],
         keys: Mapping[str, Key],
         *,
+        kind: Any = None,
         private: frozenset[str] = frozenset(),
     ) -> dict[str, Any] | None:
-        """Read a table; None where there was a problem. Texts at *private* keys may refer elsewhere."""
+        """
+        Read a table; None where there was a problem.
+
+        Texts at *private* keys may refer elsewhere; those of *kind*, an attrs class, are judged as it does.
+        """
         found: dict[str, Any] = {}
+        fields = attrs.fields_dict(kind) if isinstance(kind, type) and attrs.has(kind) else {}
         before = len(self.problems)
         for name, value in given.items():
             if name not in keys:
@@ -105,10 +113,20 @@ class _Reader:
                 self._complain(path, _misfit(name, keys[name].shape, value, name in private))
             else:
                 found[name] = self._value((*path, name), keys[name].shape, value, name in private)
+                self._judge(path, fields.get(name), found[name])
         for name, key in keys.items():
             if key.required and name not in given:
                 self._complain(path, f"{name}: wanted {_wanted(key.shape)}, got nothing")
         return found if len(self.problems) == before else None
+
+    def _judge(self, path: Path, field: attrs.Attribute[Any] | None, value: Any) -> None:
+        """Complain of what the class would refuse: made at once, it would name the first alone."""
+        if field is None or field.validator is None:
+            return
+        try:
+            field.validator(None, field, value)
+        except (TypeError, ValueError) as error:
+            self._complain(path, str(error))
 
     def _value(self, path: Path, shape: Shape, value: Any, private: bool) -> Any:
         if value is None or (value is False and "flag" not in shape.plain):
@@ -134,7 +152,7 @@ class _Reader:
             return None
 
     def _build(self, path: Path, kind: Callable[..., _T], given: Mapping[Any, Any]) -> _T | None:
-        values = self._values(path, given, keys_of(kind))
+        values = self._values(path, given, keys_of(kind), kind=kind)
         return None if values is None else self._made(path, kind, values)
 
     def _made(self, path: Path, kind: Callable[..., _T], values: Mapping[str, Any]) -> _T | None:
@@ -175,7 +193,8 @@ class _Reader:
             return None
         own = keys_of(Deployment)
         keys = {**maker.keys, **own}
-        values = self._values(path, rest, keys, private=frozenset(maker.keys) - own.keys())
+        private = frozenset(maker.keys) - own.keys()
+        values = self._values(path, rest, keys, kind=Deployment, private=private)
         if values is None:
             return None
         arguments = {name: values[name] for name in maker.keys if name in values}

@@ -31,7 +31,7 @@ class KeyFile:
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
         # Replaced as one, so that no lock is needed: a change that is seen twice is read twice.
-        self._held = (self._mark(), _content(path))
+        self._held = (self._mark(), _key(path))
 
     def __call__(self) -> str:
         """Give the key; the last one while the file cannot be read."""
@@ -40,7 +40,7 @@ class KeyFile:
         if mark is None or mark == mark_held:
             return content
         try:
-            content = _content(self._path)
+            content = _key(self._path)
         except ValueError:
             return content
         self._held = (mark, content)
@@ -57,17 +57,29 @@ class KeyFile:
         return "KeyFile(…)"
 
 
-def _content(path: pathlib.Path) -> str:
+def _named(path: pathlib.Path) -> str:
     shown = path if any(sign in str(path) for sign in "/\\.") else describe(str(path))
+    return f"the file {shown}"
+
+
+def _key(path: pathlib.Path) -> str:
+    content = _content(path)
+    if not (content.isascii() and content.isprintable()):
+        raise ValueError(f"{_named(path)}, which holds more than a line of printable ASCII")
+    return content
+
+
+def _content(path: pathlib.Path) -> str:
+    shown = _named(path)
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST_BYTES).decode("utf-8").strip()
+            content = file.read(_MOST_BYTES).decode("utf-8-sig").strip()
     except OSError as error:
-        raise ValueError(f"the file {shown}: {error.strerror or type(error).__name__}") from None
+        raise ValueError(f"{shown}: {error.strerror or type(error).__name__}") from None
     except UnicodeDecodeError:
-        raise ValueError(f"the file {shown}, which is no UTF-8 text") from None
+        raise ValueError(f"{shown}, which is no UTF-8 text") from None
     if not content:
-        raise ValueError(f"the file {shown}, which is empty")
+        raise ValueError(f"{shown}, which is empty")
     return content
 
 
@@ -93,8 +105,10 @@ class References:
             ValueError: nothing is there; the message tells where.
         """
         kind, _, name = text.partition(":")
-        if kind not in ("env", "file") or not name:
+        if kind not in ("env", "file"):
             return text
+        if not name.strip():
+            raise ValueError(f"{kind}: without a name behind it")
         if not self.reveal:
             return STAND_IN
         if kind == "env":

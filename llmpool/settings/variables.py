@@ -44,7 +44,7 @@ def read_environment(
         for name, value in (os.environ if environ is None else environ).items()
         if name.startswith(prefix)
     }
-    if "CONFIG" in found:
+    if found.get("CONFIG", "").strip():
         if "DEPLOYMENTS" in found:
             raise ConfigError(f"{prefix}CONFIG: wanted it or {prefix}DEPLOYMENTS, got both")
         return read_file(found["CONFIG"], pool, reveal=reveal)
@@ -96,6 +96,10 @@ class _Variables:
         tables = [name for name in self._outline.tables if name not in ("pool", "check")]
         for head in self._heads.keys() & {"CHECK", *map(str.upper, tables)}:
             self._complain("DEPLOYMENTS", f"{self._heads[head]!r} is the name of a table")
+        for name in self._deployments:
+            last = self._heads[_upper(name)]
+            if name != last:
+                self._complain("DEPLOYMENTS", f"{name!r} and {last!r} have the same variables")
         whole: dict[str, Any] = {"pool": self._pool()}
         self._look_at_the_rest(tables)
         for table in tables:
@@ -168,7 +172,7 @@ class _Variables:
             return None
         try:
             return _parsed(text, shape)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter of deeply nested JSON
             self._complain(variable, f"wanted {_wanted(shape)}, got another text")
             return None
 

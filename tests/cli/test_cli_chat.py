@@ -92,6 +92,18 @@ def test_a_question_on_standard_input(
     assert told["usage"]["total_tokens"] > 0
 
 
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_a_question_of_other_bytes(
+    errors: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is refused in a line, however the locale reads it."""
+    piped = io.TextIOWrapper(io.BytesIO(b"a\xff"), encoding="utf-8", errors=errors)
+    monkeypatch.setattr(sys, "stdin", piped)
+    assert cli.main(["chat", "--demo"]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "wanted UTF-8 text on standard input, got other bytes" in told
+
+
 def test_no_question(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is asked, and the status is 2."""
     monkeypatch.setattr(sys, "stdin", io.StringIO(" \n"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
@@ -20,7 +21,7 @@ import pytest
 from llmpool import ProviderPool, cli
 from llmpool.commands import doctor
 from llmpool.commands.doctor import NOTE, OK, PROBLEM, WARNING
-from llmpool.settings import read_mapping
+from llmpool.settings import files, read_mapping
 from llmpool.testing import LocalServer, ScriptedProvider
 
 needs_toml = pytest.mark.needs(*(() if sys.version_info >= (3, 11) else ("tomli",)))
@@ -79,9 +80,22 @@ def test_a_file_with_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
     """Each is a line; the status is 2."""
     pathlib.Path("x.toml").write_text(GOOD.replace("name", "nmae") + "weight = -1\n")
     assert cli.main(["config", "validate", "x.toml", "--without-secrets"]) == 2
-    first, second = capsys.readouterr().out.splitlines()
-    assert first == "x.toml: [[deployment]] 1: nmae: unknown key; did you mean name?"
-    assert second == "x.toml: [[deployment]] 1: name: wanted a text, got nothing"
+    assert capsys.readouterr().out.splitlines() == [
+        "x.toml: [[deployment]] 1: nmae: unknown key; did you mean name?",
+        "x.toml: [[deployment]] 1: weight: wanted a number from 0 to 1e+06, got -1",
+        "x.toml: [[deployment]] 1: name: wanted a text, got nothing",
+    ]
+
+
+def test_no_tomli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line says what is to be installed."""
+    read_toml = functools.partial(files._toml, (3, 10))
+    monkeypatch.setattr(files, "_toml", read_toml)
+    monkeypatch.setitem(sys.modules, "tomli", None)
+    pathlib.Path("x.toml").write_text(GOOD)
+    assert cli.main(["config", "validate", "x.toml"]) == 2
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "needs tomli: install the extra named toml" in told
 
 
 def test_no_file_to_validate(capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,7 +293,8 @@ def test_an_import_with_keys_and_mistakes(capsys: pytest.CaptureFixture[str]) ->
     """A file with keys is for its owner alone; what a pool would refuse is told."""
     text = LITELLM.replace("os.environ/EU_KEY", "as-it-is").replace("max_retries: 2", "timeout: -1")
     pathlib.Path("c.yaml").write_text(text)
-    assert cli.main(["import-litellm", "c.yaml"]) == 0
+    pathlib.Path("llmpool.toml").touch(0o644)
+    assert cli.main(["import-litellm", "c.yaml", "--force"]) == 0
     written = capsys.readouterr().out
     assert "It holds keys as they are" in written
     assert 'to be mended: [[deployment]] 1 "gpt-1": timeout: wanted seconds > 0 or None' in written

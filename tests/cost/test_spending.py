@@ -82,6 +82,14 @@ def test_texts_alone() -> None:
         ),
         ({"prompt_tokens": 10, "completion_tokens": 5, "prompt_cache_hit_tokens": 3}, (10, 5, 15, 3)),
         ({"output_tokens": 5}, (0, 5, 5, 0)),
+        ({"inputTokens": 10, "outputTokens": 5, "totalTokens": 15}, (10, 5, 15, 0)),  # Bedrock
+        (  # LangChain
+            {
+                "input_tokens": 10, "output_tokens": 5, "total_tokens": 15,
+                "input_token_details": {"cache_read": 4},
+            },
+            (10, 5, 15, 4),
+        ),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("shape", ["object", "mapping"])
@@ -115,7 +123,7 @@ def test_a_usage(usage: dict[str, Any], told: tuple[int, ...], shape: str) -> No
         {
             "usageMetadata": {
                 "promptTokenCount": 10, "candidatesTokenCount": 3, "thoughtsTokenCount": 2,
-                "totalTokenCount": 15,
+                "totalTokenCount": 15, "cachedContentTokenCount": 4,
             }
         },
     ],
@@ -125,6 +133,7 @@ def test_a_usage_of_gemini(answer: Any) -> None:
     read = read_usage(answer)
     assert read is not None
     assert (read.prompt_tokens, read.completion_tokens, read.total_tokens) == (10, 5, 15)
+    assert read.cached_tokens == 4
 
 
 @pytest.mark.parametrize(

@@ -21,10 +21,12 @@ from llmpool import (
     Usage,
 )
 from llmpool.messages import EmbeddingResponse, StreamChunk
+from llmpool.quota import MINUTE, SLACK
 from llmpool.testing import ManualClock, ScriptedProvider
 
 WALL = 20.0
 """Real seconds within which every thread of a test gets where it is going."""
+PERIOD = MINUTE + SLACK
 PATIENT = RetryPolicy(max_wait=600.0, timeout=3600.0)
 
 
@@ -108,7 +110,7 @@ def test_a_wait_for_room() -> None:
     stage.complete()
 
     stage.complete()
-    assert stage.when()[1] == ("a", pytest.approx(6.0, abs=0.01))
+    assert stage.when()[1] == ("a", pytest.approx(PERIOD / 10, abs=0.01))
 
 
 @pytest.mark.parametrize("options", [{"timeout": 5.0}, {}])
@@ -123,9 +125,9 @@ def test_room_that_comes_too_late(options: dict[str, Any]) -> None:
 
     assert isinstance(error, NoHealthyDeployment)
     assert error.reasons == {
-        "a": "healthy: its 10 requests a minute are used up, for 6.0 s",
+        "a": "healthy: its 10 requests a minute are used up, for 6.1 s",
     }
-    assert error.retry_after == pytest.approx(6.0, abs=0.01)
+    assert error.retry_after == pytest.approx(PERIOD / 10, abs=0.01)
     assert stage.clock.now() == began
 
 
@@ -147,9 +149,9 @@ def test_what_is_told() -> None:
     told = pool.explain()["a"]
     assert not told.eligible
     assert told.why == "healthy: its 20 requests a minute are used up"
-    assert told.until == pytest.approx(60 / 19, abs=0.01)
+    assert told.until == pytest.approx(PERIOD / 19, abs=0.01)
     status = pool.health("a")
-    assert status.cooldown_remaining == pytest.approx(60 / 19, abs=0.01)
+    assert status.cooldown_remaining == pytest.approx(PERIOD / 19, abs=0.01)
     assert (status.state, status.healthy) == ("healthy", True)
     stage.clock.advance(60.0)
     assert pool.health("a").cooldown_remaining == 0.0
@@ -317,7 +319,7 @@ def test_those_who_wait() -> None:
         clock.until_asleep(number)
 
     for number, caller in enumerate(callers):
-        clock.advance(6.01)
+        clock.advance(PERIOD / 10 + 0.01)
         assert caller.answer() == "a"
         clock.until_asleep(2 - number)
         caller.claim.release()
@@ -441,6 +443,17 @@ def test_one_that_comes_later() -> None:
 
     assert stage.complete(max_tokens=60) == "a"
     assert stage.pool.health("b").tokens_left == 38
+
+
+def test_another_limit_that_comes_later() -> None:
+    """What was used up of the first stays used up."""
+    stage = Stage(on("a", "ok", quota_group="team", requests_per_minute=20))
+    stage.complete()
+    late = on("b", "ok", quota_group="team", tokens_per_minute=1000)
+    stage.pool.add(late)
+
+    status = stage.pool.all_health()
+    assert {(each.requests_left, each.tokens_left) for each in status.values()} == {(1, 100)}
 
 
 def test_a_fork() -> None:

@@ -92,12 +92,16 @@ def test_settings_of_a_deployment() -> None:
             "input_cost_per_token": 1.5e-07,
         },
     }
-    entry["litellm_params"] |= {"extra_headers": {"X-A": "b"}, "tags": ["x"]}
+    entry["litellm_params"] |= {"extra_headers": {"X-A": "b", "X-B": "os.environ/B"}, "tags": ["x"]}
     carried = carry_over({"model_list": [entry]})
     table = carried.mapping["deployment"][0]
     assert table["name"] == "dep-1"
     assert table["prices"] == {"input": 0.15, "output": 0.0}
-    assert table["headers"] == {"X-A": "b", "OpenAI-Organization": "env:ORG"}
+    assert table["headers"] == {
+        "X-A": "b",
+        "X-B": "env:B",
+        "OpenAI-Organization": "env:ORG",
+    }
     wanted = {"requests_per_minute": 480, "tokens_per_minute": 1000, "timeout": 30, "weight": 2}
     wanted |= {"priority": 1, "max_context": 128000, "tags": ["x"]}
     assert {name: table[name] for name in wanted} == wanted
@@ -120,7 +124,7 @@ def test_settings_of_the_router() -> None:
                 "routing_strategy": "least-busy",
                 "timeout": 20,
                 "allowed_fails": 1,
-                "model_group_alias": {"old": "g"},
+                "model_group_alias": {"old": "g", "own": {"model": "h", "hidden": True}, "no": "z"},
                 "cooldown_time": 5,
                 "redis_password": "secret",
             },
@@ -140,8 +144,10 @@ def test_settings_of_the_router() -> None:
     names = [each["name"] for each in carried.mapping["deployment"]]
     assert names == ["g-1", "g-2", "h-3"]
     assert carried.mapping["deployment"][0]["models"] == {"g": "gpt-4o", "old": "gpt-4o"}
+    assert carried.mapping["deployment"][2]["models"] == {"h": "y", "own": "y"}
     assert "secret" not in "".join(carried.left)
     assert [line.partition(":")[0] for line in carried.left] == [
+        "router_settings.model_group_alias.no",
         "router_settings.cooldown_time",
         "router_settings.redis_password",
         "litellm_settings.drop_params",

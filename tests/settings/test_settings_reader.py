@@ -164,10 +164,14 @@ def test_all_at_once() -> None:
             "strategy": "x",
             "pol": {},
             "pool": {"strategy": "wieghted", "nam": "x"},
-            "retry": 3,
+            "retry": {"max_attempts": 0, "timeout": -1, "max_wait": 5},
             "health_check": {"intervall": 3},
             "check": {"kind": "prob"},
-            "deployment": [{"provider": "openai", "api_key": False}, 3, {"name": "\n"}],
+            "deployment": [
+                {"provider": "openai", "api_key": False, "weight": -1},
+                3,
+                {"name": "\n"},
+            ],
         }
     )
     assert found[:3] == [
@@ -178,9 +182,11 @@ def test_all_at_once() -> None:
     assert found[2].endswith("'wieghted'; did you mean weighted?")
     assert found[3:] == [
         "x: [pool]: nam: unknown key; did you mean name?",
-        "x: retry: wanted a table, got 3",
+        "x: [retry]: max_attempts: wanted a whole number >= 1, got 0",
+        "x: [retry]: timeout: wanted seconds > 0 or None, got -1",
         "x: [health_check]: intervall: unknown key; did you mean interval?",
         'x: [check]: kind: wanted "ping" or "probe", got \'prob\'',
+        "x: [[deployment]] 1: weight: wanted a number from 0 to 1e+06, got -1",
         "x: [[deployment]] 1: base_url: wanted a text, got nothing",
         "x: [[deployment]] 1: name: wanted a text, got nothing",
         "x: [[deployment]] 2: wanted a table, got 3",
@@ -196,6 +202,7 @@ def test_all_at_once() -> None:
         ({"deployment": entry()}, "x: deployment: wanted [[deployment]] tables, got a table"),
         ({"deployment": []}, "x: deployments: wanted at least one, got none"),
         ({"deployment": [entry(), entry()]}, "x: deployments: wanted unique names, got 'eu' twice"),
+        ({"deployment": [entry()], "retry": 3}, "x: retry: wanted a table, got 3"),
         ({"deployment": [entry()], "zz": 1}, "x: zz: unknown key; there are check, deployment,"),
         ({"deployment": [entry()], 5: 1}, "x: 5: unknown key; there are"),
         ({"deployment": [entry()], "check": {"kind": 3}}, "x: [check]: kind: wanted"),

@@ -18,7 +18,6 @@ def test_a_variable() -> None:
     references = References(environ={"EU_KEY": " of-tests\n"})
     assert references.follow("env:EU_KEY") == "of-tests"
     assert references.follow("plain") == "plain"
-    assert references.follow("env:") == "env:"
     assert references.follow("http://x") == "http://x"
 
 
@@ -32,6 +31,8 @@ def test_a_variable() -> None:
         ("file:empty.txt", "empty.txt, which is empty"),
         ("file:bytes.txt", "bytes.txt, which is no UTF-8 text"),
         ("file:.", "Is a directory"),
+        ("env:", "env: without a name behind it"),
+        ("file: ", "file: without a name behind it"),
     ],
 )
 def test_nothing_there(text: str, told: str, tmp_path: pathlib.Path) -> None:
@@ -72,6 +73,27 @@ def test_a_key_that_is_rotated(tmp_path: pathlib.Path) -> None:
     assert key() == "second"
     path.write_text("third one")
     assert key() == "third one"
+
+
+@pytest.mark.parametrize("content", [b"one\n", b"one\r\n", b"\xef\xbb\xbfone"])
+def test_a_key_as_editors_leave_it(content: bytes, tmp_path: pathlib.Path) -> None:
+    """The end of its line and a mark of its encoding are no part of it."""
+    (tmp_path / "key").write_bytes(content)
+    assert KeyFile(tmp_path / "key")() == "one"
+
+
+def test_a_file_that_holds_more_than_a_key(tmp_path: pathlib.Path) -> None:
+    """It is refused when the pool is made, and while a pool runs the last key holds."""
+    path = tmp_path / "key"
+    path.write_text("of-tests\nsecond")
+    with pytest.raises(ValueError, match="more than a line of printable ASCII") as caught:
+        KeyFile(path)
+    assert "of-tests" not in str(caught.value)
+
+    path.write_text("one")
+    key = KeyFile(path)
+    path.write_text("of-tests\nsecond")
+    assert key() == "one"
 
 
 def test_without_a_look() -> None:

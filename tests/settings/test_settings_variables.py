@@ -141,6 +141,11 @@ def test_variables_of_others() -> None:
             {"LLMPOOL_DEPLOYMENTS": "eu,retry"},
             "LLMPOOL_DEPLOYMENTS: 'retry' is the name of a table",
         ),
+        (
+            {"LLMPOOL_DEPLOYMENTS": "eu,Eu"},
+            "LLMPOOL_DEPLOYMENTS: 'eu' and 'Eu' have the same variables",
+        ),
+        ({"LLMPOOL_EU__TAGS": "[" * 100_000}, "LLMPOOL_EU__TAGS: wanted texts with commas"),
         ({"LLMPOOL_DEPLOYMENTS": ""}, "LLMPOOL_EU__PROVIDER: neither a table nor"),
         (
             {"LLMPOOL_CONFIG": "x.toml"},
@@ -158,6 +163,7 @@ def test_no_variables() -> None:
     with pytest.raises(ConfigError) as caught:
         read_environment(ProviderPool, environ={})
     assert str(caught.value) == ("LLMPOOL_DEPLOYMENTS: wanted names of deployments, got nothing")
+    assert read(LLMPOOL_CONFIG=" ").deployments == ("eu",)
 
 
 def test_what_the_pool_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,6 +214,8 @@ def test_a_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None
         (None, "No such file or directory"),
         (b"a = ", "no TOML: Invalid value (at "),
         (b"\xff = 1", "wanted UTF-8 text, got other bytes"),
+        (b"a = " + b"[" * 100_000, "no TOML: "),
+        (b"\xef\xbb\xbfa = 3", "a: unknown key"),  # as some editors of Windows begin a file
     ],
 )
 def test_a_file_that_cannot_be_read(
