@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import attrs
 
 from llmpool.config import Deployment
-from llmpool.forwarding.model_field import Fields, read_fields
+from llmpool.forwarding.model_field import Fields, Form, read_fields, read_form
 from llmpool.providers._forward import Forwarded
 
 OPENAI, ANTHROPIC = "openai", "anthropic"
@@ -25,7 +25,10 @@ _OF_THE_KEY = """
 """In their place comes what the deployment's own key wants."""
 _DROPPED = frozenset((_OF_THE_CONNECTION + _OF_THE_KEY).split())
 _AZURE = re.compile(r"/openai/deployments/[^/]+(?=/)")
-_VERSION = re.compile(r"/v\d+(?:(?:alpha|beta)\d*)?(?=/)")
+_MAIN = re.compile(r"/(?:chat/completions|completions|embeddings|responses)$")
+"""No other page ends so, whatever stands before it."""
+_VERSION = re.compile(r"/v\d+(?:(?:alpha|beta)\d*)?(?:/openai)?(?=/)")
+"""Google has its OpenAI-compatible face one folder below."""
 _KNOWN = re.compile(
     r"/(?:chat/completions|completions|embeddings|responses|messages|models)(?=[/?]|$)"
 )
@@ -39,7 +42,7 @@ class Asked:
     Attributes:
         page: what follows the base URL, its query included.
         wire_format: of which API it is.
-        fields: of its body, where that is a JSON object.
+        fields: of its body, where that is a JSON object or a form.
     """
 
     method: str
@@ -47,7 +50,7 @@ class Asked:
     headers: dict[str, str] = attrs.field(repr=False)
     body: bytes | None = attrs.field(repr=False)
     wire_format: str
-    fields: Fields | None
+    fields: Fields | Form | None
 
     @classmethod
     def read(
@@ -64,7 +67,8 @@ class Asked:
         path = page.partition("?")[0]
         is_anthropic = "anthropic-version" in fields or path.startswith("/messages")
         kept = {name: text for name, text in fields.items() if name not in _DROPPED}
-        read = read_fields(body) if "json" in fields.get("content-type", "") else None
+        kind = fields.get("content-type", "")
+        read = read_fields(body) if "json" in kind.lower() else read_form(body, kind)
         wire_format = ANTHROPIC if is_anthropic else OPENAI
         return cls(method.upper(), page, kept, body or None, wire_format, read)
 
@@ -81,7 +85,8 @@ class Asked:
     @property
     def streamed(self) -> bool:
         """Whether an answer is wanted as it comes."""
-        if self.fields is not None and self.fields.members.get("stream"):
+        said = None if self.fields is None else self.fields.members.get("stream")
+        if said and said != "false":
             return True
         wanted = dict(parse_qsl(self.page.partition("?")[2])).get("stream", "")
         return wanted == "true" or "event-stream" in self.headers.get("accept", "")
@@ -112,14 +117,16 @@ def _page(target: str) -> str:
     """
     Give what follows the base URL, whatever the client takes for that.
 
-    It ends at the version, or in Azure's URLs at the deployment; in one that has neither it ends
-    where a known page begins.
+    It ends where a main page begins, else at the version, or in Azure's URLs at the deployment; in one
+    that has neither it ends where a known page begins.
     """
     path, _, query = target.partition("?")
     if found := _AZURE.search(path):
         path = path[found.end() :]
         kept = [part for part in query.split("&") if not part.startswith("api-version=")]
         query = "&".join(kept)
+    elif found := _MAIN.search(path):
+        path = path[found.start() :]
     elif found := _VERSION.search(path):
         path = path[found.end() :]
     elif found := _KNOWN.search(path):

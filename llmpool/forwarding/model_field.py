@@ -10,6 +10,9 @@ import attrs
 
 _decoder = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\r\n]*")
+_BOUNDARY = re.compile(r'multipart/form-data\s*;(?:.*;)?\s*boundary=(?:"([^"]+)"|([^\s;"]+))', re.I)
+_FIELD = re.compile(rb'content-disposition:[^\r\n]*[; ]name="?([^";\r\n]*)"?', re.I)
+_LONGEST = 1024  # bytes of a field that can be of interest here
 
 
 @attrs.frozen
@@ -41,6 +44,51 @@ class Fields:
             comma = "," if self.members else ""
             text = f'{text[: self.opening]}"model":{written}{comma}{text[self.opening :]}'
         return text.encode()
+
+
+@attrs.frozen
+class Form:
+    """A request's multipart form: its fields that are texts, and where the model's name stands."""
+
+    body: bytes = attrs.field(repr=False)
+    members: dict[str, Any] = attrs.field(repr=False)
+    span: tuple[int, int] | None
+
+    @property
+    def model(self) -> str | None:
+        """The name of the model; None where there is none."""
+        named: str | None = self.members.get("model")
+        return named or None
+
+    def with_model(self, model: str) -> bytes:
+        """Write it with another name for the model, and all else as it was."""
+        if self.span is None:
+            return self.body
+        start, end = self.span
+        return self.body[:start] + model.encode() + self.body[end:]
+
+
+def read_form(body: bytes | None, content_type: str) -> Form | None:
+    """Read a form; None for what is none."""
+    named = _BOUNDARY.search(content_type)
+    if named is None or not body:
+        return None
+    mark = b"--" + (named[1] or named[2]).encode()
+    members: dict[str, Any] = {}
+    span = None
+    place = body.find(mark)
+    while place >= 0:
+        start = body.find(b"\r\n\r\n", place) + 4
+        end = body.find(b"\r\n" + mark, start)
+        if start < 4 or end < 0:
+            break
+        field = _FIELD.search(body, place, start)
+        if field is not None and end - start <= _LONGEST and b"filename" not in body[place:start]:
+            name = field[1].decode("latin-1")
+            members[name] = body[start:end].decode("utf-8", "replace")
+            span = (start, end) if name == "model" else span
+        place = end + 2
+    return Form(body, members, span)
 
 
 def read_fields(body: bytes | None) -> Fields | None:

@@ -27,7 +27,8 @@ from llmpool.streams import CompletionStream, Opened, StreamClocks
 
 GAP = 60.0
 """Seconds between two data events of a stream, where the client allows as many."""
-_PAGE_IS_MISSING = frozenset({403, 404, 405, 410})
+_PAGE_IS_MISSING = frozenset({403, 404, 405, 409, 410, 412, 415, 416})
+"""Statuses of pages beside the main one that tell of the page, or of the thing that it is about."""
 
 
 @attrs.frozen
@@ -96,7 +97,7 @@ class Passing:
         deployments = self._conduct.ledger.deployments()
         wire_format = self._asked.wire_format
         self._strangers = strangers_to(deployments, wire_format)
-        if len(self._strangers) == len(deployments):
+        if deployments and len(self._strangers) == len(deployments):
             raise errors.ServerFault(_no_speaker(wire_format), status=501, sent="no")
         wish.avoid |= self._strangers
         wish.barred |= self._strangers
@@ -159,9 +160,7 @@ class Passing:
     def _refused(self, whole: Reply, passed: Passed) -> errors.ProviderError:
         """Give the error that an answer stands for, and keep the answer with it."""
         error = _translate.answer_error(whole.status, whole.headers, whole.body, passed.private)
-        missing = whole.status in _PAGE_IS_MISSING and not readers.is_main(self._asked)
-        if missing and (error.code or "").lower() not in MODEL_CODES:
-            # This page, or what was made there, may well be found elsewhere; nobody is blamed.
+        if self._lies_elsewhere(whole.status, error):
             error = errors.ServerFault(error.message, status=501, request_id=error.request_id)
         body = whole.body
         for secret in passed.private.secrets():
@@ -169,6 +168,16 @@ class Passing:
         fields = answers.fields_of(whole.headers, keeps_length=False)
         vars(error)["answered"] = Found(whole.status, fields, body)
         return error
+
+    def _lies_elsewhere(self, status: int, error: errors.ProviderError) -> bool:
+        """Tell whether another may well have this page, or what was made there; nobody is to blame."""
+        asked = self._asked
+        if readers.is_main(asked):
+            return False
+        if (error.code or "").lower() in MODEL_CODES:
+            # Of a thing that the page's address names, unless the body names a model.
+            return asked.model is None and readers.reader_of(asked) is None
+        return status in _PAGE_IS_MISSING
 
     # -- the end ----------------------------------------------------------------------------
 

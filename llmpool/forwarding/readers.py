@@ -9,7 +9,7 @@ from llmpool.forwarding.asked import ANTHROPIC, OPENAI, Asked
 from llmpool.messages import CompletionResponse, StreamChunk
 from llmpool.providers import _translate
 from llmpool.providers._anthropic_shapes import EventReader
-from llmpool.providers._openai_shapes import ChunkReader, failure_in, read_usage
+from llmpool.providers._openai_shapes import ChunkReader, failure_in, read_usage, text_or_none
 from llmpool.providers._stream import Reader
 
 
@@ -32,7 +32,7 @@ class TextReader:
         yield from self._chunks.read(payload)
         choices = payload.get("choices")
         for choice in choices if isinstance(choices, list) else ():
-            yield StreamChunk(choice.get("text"))
+            yield StreamChunk(text_or_none(choice.get("text")) or "")
 
     def read_answer(self, answer: Mapping[str, Any]) -> CompletionResponse:
         """Demand choices."""

@@ -44,12 +44,12 @@ def tell(error: errors.LLMPoolError, wire_format: str, pool: str) -> Answer:
         headers.append(("retry-after", str(math.ceil(delay))))
     attempts = getattr(error, "attempts", ())
     headers += own_fields(None, len(attempts))
-    message = errors.one_line(f"llmpool, {pool}: {_said(error, status)}", MOST_SAID)
+    message = errors.one_line(f"llmpool, {pool}: {say(error, status)}", MOST_SAID)
     return write(status, message, code, headers, wire_format)
 
 
-def _said(error: errors.LLMPoolError, status: int) -> str:
-    """Say in one line what the error says in several."""
+def say(error: errors.LLMPoolError, status: int) -> str:
+    """Say in one line what the error, whose answer has this status, says in several."""
     if isinstance(error, errors.NoHealthyDeployment):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in error.reasons.items())
         return f"{error.message} ({reasons})"

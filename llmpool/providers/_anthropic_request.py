@@ -28,7 +28,7 @@ def write_request(
     Messages, tools and fields may be in the OpenAI shape or in this format's own, whose fields win.
     *model* and *max_tokens* are for a request that has none.
     """
-    further = dict(request.extra)
+    further = asked.given(request)
     said = [message for message in request.messages if message.role not in asked.INSTRUCTIONS]
     told = [message for message in request.messages if message.role in asked.INSTRUCTIONS]
     newer = further.pop("max_completion_tokens", None)
@@ -79,12 +79,10 @@ def _write_config(given: dict[str, Any]) -> dict[str, Any]:
     schema = asked.schema_of(form)
     if schema is not None:
         config["format"] = {"type": "json_schema", "schema": schema}
-    if schema is not None or form is None or asked.kind_of(form) == "text":
+    if schema is not None or asked.kind_of(form) == "text":
         given.pop("response_format", None)
     effort = given.get("reasoning_effort")
-    if effort is None:
-        given.pop("reasoning_effort", None)
-    elif effort != "none":
+    if effort is not None and effort != "none":
         config["effort"] = _EFFORTS.get(given.pop("reasoning_effort"), effort)
     return config
 
@@ -133,7 +131,7 @@ def _write_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
         results = None
         content: object = message.content
         if message.tool_calls or not isinstance(content, str):
-            content = [*_blocks(message), *map(_write_call, message.tool_calls)]
+            content = _with_calls(_blocks(message), message.tool_calls)
         written.append({"role": message.role, "content": content, **asked.further(message)})
     return written
 
@@ -160,6 +158,12 @@ def _block(part: Block) -> Block:
         source = {"type": "base64", "media_type": kind, "data": text}
         return {"type": "document", "source": source, **title, **marks}
     return part
+
+
+def _with_calls(blocks: list[Block], calls: Sequence[ToolCall]) -> list[Block]:
+    """Add the calls that are not among the blocks already, as those of an answer sent back are."""
+    known = [block.get("id") for block in blocks if block.get("type") == "tool_use"]
+    return [*blocks, *(_write_call(call) for call in calls if call.id not in known)]
 
 
 def _write_call(call: ToolCall) -> Block:

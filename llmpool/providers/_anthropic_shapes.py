@@ -117,7 +117,9 @@ class EventReader:
         self.over = False
         self._counts: dict[str, Any] = {}  # of the tokens, from both ends of the stream
         self._calls: dict[object, int] = {}  # a block's index -> its place among the tool calls
-        self._bare: dict[object, object] = {}  # calls whose arguments have not begun: what they began with
+        self._bare: dict[
+            object, object
+        ] = {}  # calls whose arguments have not begun: what they began with
 
     def read(self, payload: Mapping[str, Any]) -> Iterator[StreamChunk]:
         """

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from llmpool.messages import Message
+from llmpool.messages import CompletionRequest, Message
 
 INSTRUCTIONS = frozenset({"system", "developer"})
 """Roles of messages that other formats keep apart from the conversation."""
@@ -18,6 +18,11 @@ _ECHOED = frozenset(
 """Fields of an OpenAI answer's message, which people send back as it came; no other format has them."""
 
 Part = Mapping[str, Any]
+
+
+def given(request: CompletionRequest) -> dict[str, Any]:
+    """Give the further fields of a request that say something."""
+    return {name: value for name, value in request.extra.items() if value is not None}
 
 
 def parts_of(message: Message) -> list[Part]:

@@ -40,7 +40,7 @@ def write_request(request: CompletionRequest, model: str) -> dict[str, Any]:
 
     Messages, tools and fields may be in the OpenAI shape or in this format's own, whose fields win.
     """
-    further = dict(request.extra)
+    further = asked.given(request)
     further.pop("stream_options", None)  # the counts come in any case
     said = [message for message in request.messages if message.role not in asked.INSTRUCTIONS]
     told = [message for message in request.messages if message.role in asked.INSTRUCTIONS]
@@ -52,8 +52,8 @@ def write_request(request: CompletionRequest, model: str) -> dict[str, Any]:
     choice = further.pop("tool_choice", None)
     if choice is not None:
         body["toolConfig"] = _write_choice(choice)
-    if further.get("parallel_tool_calls") in (True, None):
-        further.pop("parallel_tool_calls", None)  # it is so in any case
+    if further.get("parallel_tool_calls") is True:
+        del further["parallel_tool_calls"]  # it is so in any case
     settings = {**_write_settings(request, further, model), **_own_settings(further)}
     if settings:
         body["generationConfig"] = settings
@@ -83,7 +83,7 @@ def _write_settings(
     if schema is not None or kind == "json_object":
         named["responseMimeType"] = "application/json"
         named["responseJsonSchema"] = schema
-    if schema is not None or form is None or kind in ("json_object", "text"):
+    if schema is not None or kind in ("json_object", "text"):
         further.pop("response_format", None)
     effort = further.pop("reasoning_effort", None)
     if effort is not None:
@@ -152,6 +152,8 @@ def _write_contents(messages: Sequence[Message], *, signed: bool) -> list[dict[s
         own = message.extra.get("parts")
         parts = own if isinstance(own, Sequence) else _parts(message)
         calls = _write_calls(message.tool_calls, signed=signed)
+        if any(isinstance(part, Mapping) and "functionCall" in part for part in parts):
+            calls = ()  # an answer sent back as it came has them already
         written.append({"role": role, "parts": [*parts, *calls] or [{"text": ""}]})
     return written
 

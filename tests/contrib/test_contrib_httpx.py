@@ -115,7 +115,7 @@ def test_copies(pool: ProviderPool, module: Any) -> None:
     transport = pool.http_transport(module)
     assert copy.copy(transport) is transport
     assert copy.deepcopy([transport])[0] is transport
-    with pytest.raises(TypeError, match="make one in each process"):
+    with pytest.raises(TypeError, match="make it in each process"):
         pickle.dumps(transport)
 
 

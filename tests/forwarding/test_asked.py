@@ -34,6 +34,10 @@ def ask(
         ("/api/openai/v1/files/f?limit=1", "/files/f?limit=1"),
         ("/openai/deployments/d/embeddings?api-version=1", "/embeddings"),
         ("/openai/deployments/d/x?a=1&api-version=1&b=2", "/x?a=1&b=2"),
+        ("/v1beta/openai/chat/completions", "/chat/completions"),
+        ("/v1beta/openai/models", "/models"),
+        ("/client/v4/accounts/a/ai/v1/embeddings", "/embeddings"),
+        ("/v1/threads/t/messages", "/threads/t/messages"),
         ("/gateway/chat/completions", "/chat/completions"),
         ("/gateway/models?x=1", "/models?x=1"),
         ("/gateway/other", "/gateway/other"),
@@ -91,6 +95,7 @@ def test_what_goes_along() -> None:
     [
         ("/v1/x", {"stream": True}, [], True),
         ("/v1/x", {"stream": False}, [], False),
+        ("/v1/x", {"stream": "false"}, [], False),
         ("/v1/x", {}, [], False),
         ("/v1/x?stream=true", None, [], True),
         ("/v1/x?stream=false", None, [], False),
@@ -147,6 +152,21 @@ def test_the_name_of_the_model(asked_for: str | None, models: dict[str, str], se
     )
     assert forwarded.model == sent
     assert json.loads(forwarded.body or b"") == {"model": sent, "n": 1}
+
+
+def test_the_name_of_the_model_in_a_form() -> None:
+    """It is replaced in there as well."""
+    body = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\na\r\n--b--\r\n'
+    kind = "multipart/form-data; boundary=b"
+    asked = Asked.read("POST", "/v1/audio/transcriptions", [("Content-Type", kind)], body)
+    forwarded = asked.for_deployment(
+        Deployment("d", Named(), models={"a": "mine"}), names_model=False
+    )
+    assert (forwarded.model, forwarded.body) == (
+        "mine",
+        body.replace(b"\r\na\r\n", b"\r\nmine\r\n"),
+    )
+    assert not forwarded.streamed
 
 
 def test_a_request_that_needs_no_model() -> None:

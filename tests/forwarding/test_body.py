@@ -209,6 +209,8 @@ def test_the_older_completions() -> None:
     pieces = list(body_of([bare + first + last], TextReader()))
     assert [piece.has_content for piece in pieces] == [False, True, False]
     assert pieces[-1].finish_reason
+    odd = event({"choices": [{"index": 0, "text": ["one"]}]})
+    assert not next(body_of([odd], TextReader())).has_content
 
 
 def test_embeddings() -> None:

@@ -255,6 +255,31 @@ def test_a_model_that_one_does_not_have(
     assert post(pool, model="tiny").status == 404
 
 
+@pytest.mark.parametrize("page", ["/v1/models/nope", "/v1/messages/batches/nope"])
+def test_a_thing_that_nobody_has(
+    pool_of: MakePool, eu: LocalServer, us: LocalServer, page: str
+) -> None:
+    """A name in the page's address is the client's own; no deployment is out for it."""
+    missing = {"error": {"message": "no such thing", "type": "not_found_error"}}
+    for server in (eu, us):
+        server.behave(Status(404, missing))
+    kind = AnthropicProvider if "messages" in page else OpenAIProvider
+    pool = pool_of(*(kind(each.url, api_key=KEY, model="tiny") for each in (eu, us)))
+    assert error_of(get(pool, page)) == missing["error"]
+    assert (eu.hits(), us.hits()) == (1, 1)
+    assert {each.why for each in pool.explain().values()} == {"healthy"}
+
+
+@pytest.mark.parametrize("status", [409, 412, 415, 416])
+def test_a_thing_in_another_state(pool: ProviderPool, eu: LocalServer, status: int) -> None:
+    """On a page beside the main one that is no fault of the deployment's."""
+    eu.behave(Status(status, {"error": {"message": "not now"}}))
+    assert post(pool, "/v1/batches/b/cancel").status == status
+    assert pool.health("a").total_errors == 0
+    post(pool)
+    assert pool.health("a").total_errors == 1
+
+
 def test_a_page_without_its_main_purpose(pool: ProviderPool, eu: LocalServer) -> None:
     """A deployment that cannot chat is out, as with the pool's own calls."""
     eu.behave(Status(404, {}))
@@ -443,6 +468,27 @@ def test_the_strangers_among_the_reasons(pool_of: MakePool, eu: LocalServer) -> 
     assert "b: speaks another format" in said
 
 
+def test_a_pool_that_has_been_emptied(pool_of: MakePool, eu: LocalServer) -> None:
+    """There is nobody to be asked, of whatever format."""
+    pool = pool_of(at(eu))
+    pool.remove("a")
+    answer = post(pool)
+    assert answer.status == 503
+    assert "no deployment can be asked" in error_of(answer)["message"]
+
+
+def test_a_stranger_that_is_back_sooner(
+    pool_of: MakePool, eu: LocalServer, us: LocalServer
+) -> None:
+    """It tells nothing about when this client may come again."""
+    pool = pool_of(at(eu), AnthropicProvider(us.url, api_key=KEY, model="tiny"))
+    eu.behave(RateLimited(retry_after=20))
+    us.behave(RateLimited(retry_after=2))
+    assert post(pool).status == 429
+    assert post(pool, "/v1/messages", max_tokens=5).status == 429
+    assert int(headers(post(pool))["retry-after"]) > 10
+
+
 def test_a_closed_pool(pool: ProviderPool) -> None:
     """It is told as an answer, too."""
     pool.close()
@@ -570,6 +616,26 @@ def test_a_stream_with_an_error_after_content(pool: ProviderPool, eu: LocalServe
     assert list(answer) == []
 
 
+def test_an_error_that_no_client_would_know(
+    pool_of: MakePool, eu: LocalServer, us: LocalServer
+) -> None:
+    """It is raised, so that nobody takes the answer for whole."""
+    kind = {"Content-Type": "text/event-stream"}
+    starts = event({"choices": [{"index": 0, "delta": {"content": "x"}}]})
+    failed = event({"message": "broken"}, "error")
+    eu.behave(answering(Reply(200, kind, (starts, failed), "chunked", streamed=True)))
+    delta = {"type": "content_block_delta", "index": 0, "delta": {"text": "x"}}
+    failed = event({"type": "error", "error": {"type": "overloaded_error", "message": "m"}})
+    parts = (event(delta, "content_block_delta"), failed)
+    us.behave(answering(Reply(200, kind, parts, "chunked", streamed=True)))
+    pool = pool_of(at(eu), AnthropicProvider(us.url, api_key=KEY, model="tiny"))
+    for page in (CHAT, "/v1/messages"):
+        answer = post(pool, page, stream=True)
+        assert b'"x"' in next(answer)
+        with pytest.raises(errors.StreamInterrupted):
+            list(answer)
+
+
 def test_a_stream_that_is_cut(pool: ProviderPool, eu: LocalServer) -> None:
     """What has come is given out, then it raises."""
     eu.behave(EndEarly())
@@ -589,6 +655,31 @@ def test_a_stream_without_content(pool: ProviderPool, eu: LocalServer) -> None:
     assert b"".join(answer) == ends + event("[DONE]")
     assert headers(answer)["x-llmpool-deployment"] == "a"
     assert pool.health("a").consecutive_successes == 1
+
+
+@pytest.mark.parametrize("lead", [[], [{"choices": []}], [{"choices": [{"delta": {"role": "a"}}]}]])
+def test_a_stream_that_says_nothing(pool: ProviderPool, eu: LocalServer, lead: list[Any]) -> None:
+    """An end mark alone is no answer."""
+    kind = {"Content-Type": "text/event-stream"}
+    parts = (*map(event, lead), event("[DONE]"))
+    eu.behave(answering(Reply(200, kind, parts, "chunked", streamed=True)))
+    answer = post(pool, stream=True)
+    assert b"echo" in b"".join(answer)
+    assert headers(answer)["x-llmpool-deployment"] == "b"
+    assert pool.health("a").total_errors == 1
+
+
+@pytest.mark.parametrize("kind", [{}, {"Content-Type": "text/plain"}])
+def test_a_stream_under_another_name(
+    pool: ProviderPool, eu: LocalServer, kind: dict[str, str]
+) -> None:
+    """Not every server names it rightly; what was asked for says what it is."""
+    ends = event({"choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": "stop"}]})
+    eu.behave(answering(Reply(200, kind, (ends, event("[DONE]")), "chunked", streamed=True)))
+    answer = post(pool, stream=True)
+    assert b"".join(answer) == ends + event("[DONE]")
+    assert headers(answer)["x-llmpool-deployment"] == "a"
+    assert headers(post(pool))["x-llmpool-deployment"] == "b"  # no stream was wanted
 
 
 def test_a_stream_answered_as_a_whole(pool: ProviderPool, eu: LocalServer) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from llmpool.forwarding.model_field import read_fields
+from llmpool.forwarding.model_field import read_fields, read_form
+
+FORM = "multipart/form-data; boundary=b"
 
 
 @pytest.mark.parametrize(
@@ -74,3 +76,57 @@ def test_a_name_with_signs_of_its_own() -> None:
 def test_what_is_no_object(body: bytes | None) -> None:
     """It is left alone."""
     assert read_fields(body) is None
+
+
+# -- forms --------------------------------------------------------------------------------------
+
+
+def part(head: str, content: bytes = b"a") -> bytes:
+    """Render a part of a form."""
+    return (
+        b"--b\r\nContent-Disposition: form-data; " + head.encode() + b"\r\n\r\n" + content + b"\r\n"
+    )
+
+
+FILE = part('name="file"; filename="model"', b'\r\n--\r\n; name="model"\r\n\r\nx')
+END = b"--b--\r\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "model"),
+    [
+        (part('name="model"') + FILE + END, "a"),
+        (FILE + part('name="n"', b"1") + part("name=model") + END, "a"),
+        (FILE + part('name="model"', b"") + END, None),
+        (FILE + END, None),
+        (part('name="model"', b"a" * 2000) + END, None),
+        (part('name="model"; filename="x"') + END, None),
+        (part('filename*="x"') + END, None),
+        (part('name="model"'), None),  # cut off
+        (b"--b\r\nname", None),
+        (b"anything", None),
+    ],
+)
+def test_a_form(body: bytes, model: str | None) -> None:
+    """The name stands in a part of its own; nothing in a file is taken for it."""
+    form = read_form(body, FORM)
+    assert form is not None
+    assert form.model == model
+    wanted = body.replace(b"\r\n\r\na\r\n", b"\r\n\r\nmine\r\n") if model else body
+    if form.model or form.span is None:
+        assert form.with_model("mine") == wanted
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "found"),
+    [
+        (b"--b", 'Multipart/Form-Data; charset=utf-8; boundary="b"', True),
+        (b"--b", "multipart/form-data", False),
+        (b"--b", "multipart/mixed; boundary=b", False),
+        (b"--b", "", False),
+        (None, FORM, False),
+    ],
+)
+def test_what_is_a_form(body: bytes | None, kind: str, found: bool) -> None:
+    """Its type says so, and what its parts are divided by."""
+    assert (read_form(body, kind) is not None) is found

@@ -61,6 +61,7 @@ def written(messages: Any = "hello", **fields: Any) -> dict[str, Any]:
             {"response_format": {"type": "json_schema", "json_schema": None}},
         ),
         ({"reasoning_effort": None}, {}),
+        ({"logit_bias": None, "tool_choice": None}, {}),
         ({"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}),
         ({"reasoning_effort": "minimal"}, {"output_config": {"effort": "low"}}),
         (
@@ -216,6 +217,12 @@ def test_a_message_of_an_answer_of_this_format() -> None:
         {"type": "tool_use", "id": "t-1", "name": "weather", "input": {}},
     ]
     assert blocks(*content, role="assistant") == content
+    calls = [ToolCall(id="t-1", name="weather"), ToolCall(id="t-2", name="time")]
+    (said,) = written([Message("assistant", content, tool_calls=calls)])["messages"]
+    assert said["content"] == [
+        *content,
+        {"type": "tool_use", "id": "t-2", "name": "time", "input": {}},
+    ]
 
 
 def test_instructions() -> None:

@@ -622,20 +622,30 @@ def test_the_stream_of_a_message() -> None:
         [event("message_start", message=None), event("content_block_start", content_block=None)],
         [event("content_block_delta", delta=None), event("message_delta", delta=None, usage=None)],
         [event("message_delta", delta={"stop_reason": None}, usage={"output_tokens": None})],
+        [event("message_delta", delta={"stop_reason": "end_turn"})],
     ],
 )
 def test_the_stream_of_a_message_that_ends_quietly(events: list[Any]) -> None:
-    """Without its end mark and without a reason it was cut."""
+    """Without its end mark it was cut."""
     with pytest.raises(errors.StreamInterrupted):
         list(stream(anthropic_like(events)))
 
 
-@pytest.mark.parametrize(
-    "last", [event("message_stop"), event("message_delta", delta={"stop_reason": "end_turn"})]
-)
-def test_the_end_of_a_message(last: Any) -> None:
-    """Its end mark or its reason will do."""
-    assert len(list(stream(anthropic_like([last])))) == 1
+def test_the_end_of_a_message() -> None:
+    """Its end mark is enough."""
+    assert len(list(stream(anthropic_like([event("message_stop")])))) == 1
+
+
+def test_a_call_that_comes_at_once() -> None:
+    """Arguments that stand in the block's beginning, and not in pieces after it, are not lost."""
+    call = {"type": "tool_use", "id": "t-1", "name": "weather", "input": {"city": "Bern"}}
+    events = [
+        event("content_block_start", index=0, content_block=call),
+        event("content_block_stop", index=0),
+        event("message_stop"),
+    ]
+    pieces = [piece for chunk in stream(anthropic_like(events)) for piece in chunk.tool_calls]
+    assert "".join(piece.arguments for piece in pieces) == '{"city": "Bern"}'
 
 
 # -- vectors and pings --------------------------------------------------------------------------

@@ -92,6 +92,7 @@ def test_a_setting(given: dict[str, Any], expected: dict[str, Any]) -> None:
             {"response_format": {"type": "json_schema", "json_schema": None}},
         ),
         ({"generationConfig": "odd"}, {"generationConfig": "odd"}),
+        ({"user": None, "logit_bias": None}, {}),
         (
             {"safetySettings": [{"category": "c"}], "cachedContent": "cachedContents/1"},
             {"safetySettings": [{"category": "c"}], "cachedContent": "cachedContents/1"},
@@ -201,6 +202,9 @@ def test_a_content_of_an_answer_of_this_format() -> None:
     """It can go back as it came, signatures and all."""
     content = {"role": "model", "parts": [{"text": "b", "thoughtSignature": "CiQB"}]}
     assert written([content, Message("user", "c")])["contents"][0] == content
+    content = {"role": "model", "parts": [{"functionCall": {"name": "f", "args": {}}}]}
+    calls = [{"id": "r-0", "function": {"name": "f"}}]
+    assert written([{**content, "tool_calls": calls}])["contents"] == [content]
 
 
 def test_calls_and_their_results() -> None:
