@@ -21,7 +21,7 @@ from llmpool import (
     PoolClosed,
     ProviderPool,
 )
-from llmpool.metronome import HealthCheckerHandle
+from llmpool.metronome import HealthCheckerHandle, metronome
 from llmpool.testing import ScriptedProvider
 
 QUICK: dict[str, Any] = {"interval": 0.02, "unhealthy_interval": 0.02, "jitter": 0.0}
@@ -544,3 +544,22 @@ def test_a_hand_that_turns_while_the_thread_runs() -> None:
         thread.join(WALL)
     assert questions.wait_for(1)
     assert questions.asked == ["a"]
+
+
+class Deaf(threading.Event):
+    """One that cannot be set."""
+
+    def set(self) -> None:
+        """Do nothing."""
+
+
+def test_a_pool_forgotten_just_before_a_pass() -> None:
+    """The thread ends at the pass, though it has not yet been told to."""
+    pool = pool_of(ScriptedProvider())
+    checker = HealthChecker(pool, HealthCheckConfig())
+    thread = metronome(checker, pool, Deaf())
+    del checker, pool
+    gc.collect()
+    thread.start()
+    thread.join(WALL)
+    assert not thread.is_alive()

@@ -36,6 +36,7 @@ from hypothesis import strategies as st
 from stand import ENDS, end
 
 from llmpool.health import UNMEASURED, Evidence, Health, Limits
+from llmpool.tally import Tally
 
 ALONE = Limits()
 """No checker runs."""
@@ -499,3 +500,14 @@ def test_any_history(limits: Limits, data: st.DataObject) -> None:
         assert not (health.healthy and health.name(now) in ("disabled", "unhealthy"))
         assert (health.why(now) is None) == (health.name(now) == "healthy")
         generation = health.generation
+
+
+def test_a_fault_taken_back_from_an_older_count() -> None:
+    """Those that a ping finds are no such faults, and stand between."""
+    tally = Tally()
+    tally.add_fault(0.0, deep=True)
+    tally.add_fault(15.0, deep=False)
+    tally.take_back()
+    assert tally.totals(20.0) == (1, 1, 0)
+    tally.take_back()  # there is none
+    assert tally.totals(20.0) == (1, 1, 0)
