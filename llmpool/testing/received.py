@@ -101,9 +101,12 @@ class Received:
         Parse the body.
 
         Raises:
-            ValueError: it is not JSON.
+            ValueError: it is not JSON, or nested too deep to be read.
         """
-        return json.loads(self.body)
+        try:
+            return json.loads(self.body)
+        except RecursionError:
+            raise ValueError("the body is nested too deep") from None
 
     @property
     def prompt(self) -> str:

@@ -474,3 +474,14 @@ def test_latency_and_the_pace_of_a_stream() -> None:
         assert slow.wait_for(1)
         slow.close()
         assert isinstance(pending.exception(10), OSError)
+
+
+def test_a_body_nested_too_deep(server: LocalServer) -> None:
+    """It is no JSON that anybody could read, and the server goes on."""
+    line = connect(server)
+    try:
+        line.request("POST", CHAT, "[" * 200_000)
+        assert line.getresponse().status == 400
+    finally:
+        line.close()
+    assert ask(server).status == 200
