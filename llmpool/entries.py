@@ -34,7 +34,6 @@ class Entry:
     __slots__ = (
         "alarm_at",
         "cached_tokens",
-        "checks_hang",
         "cost",
         "delicate",
         "deployment",
@@ -100,7 +99,6 @@ class Entry:
         self.errors = 0
         self.last_error: str | None = None
         self.last_check: HealthCheckResult | None = None
-        self.checks_hang = False
         self.prices = deployment.prices
         self.price = mean_price(self.prices)
         self.input_tokens = 0

@@ -18,8 +18,6 @@ _MEANINGS: dict[type[errors.ProviderError], str] = {
     errors.ContentFiltered: CONTENT_FILTER,
 }
 
-NONE: frozenset[str] = frozenset()
-
 
 def meanings(given: object) -> frozenset[str]:
     """

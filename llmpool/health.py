@@ -37,9 +37,8 @@ class State(str, enum.Enum):
 
 
 class Evidence(enum.Enum):
-    """What an outcome was found by."""
+    """What a check finds things by."""
 
-    CALL = "call"
     PING = "ping"
     COMPLETION = "completion"
 

@@ -277,8 +277,7 @@ class ProviderPool:
                 claim.timeout = min(claim.timeout, first_content_timeout)
             own = asking.for_deployment(request, claim.deployment)
             source = provider.stream(own, claim.timeout)
-            total_at = claim.wish.deadline_at
-            clocks = StreamClocks(first_content_timeout, gap_timeout, total_at)
+            clocks = StreamClocks(gap_timeout, claim.wish.deadline_at)
             opened = Opened(iter(source), claim, clock, clocks)
             try:
                 held = opened.commit()

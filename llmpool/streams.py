@@ -25,12 +25,11 @@ class StreamClocks:
     """
     Seconds that a stream may take.
 
-    ``first_content`` runs until the commit; ``gap`` between data events, which pings do not reset;
-    ``total`` is the call's deadline, absolute. Only time spent waiting for the deployment counts: a slow
-    reader is not its fault.
+    ``gap`` runs between data events, which pings do not reset; ``total_at`` is the call's deadline,
+    absolute. The third clock, until the first content, is the claim's time-out. Only time spent waiting
+    for the deployment counts: a slow reader is not its fault.
     """
 
-    first_content: float | None
     gap: float | None
     total_at: float
 
@@ -85,10 +84,7 @@ class Opened:
         clocks = self._clocks
         ends = [clocks.total_at - now]
         if not committed:
-            spent = now - self.claim.started_at
-            ends.append(self.claim.timeout - spent)
-            if clocks.first_content is not None:
-                ends.append(clocks.first_content - spent)
+            ends.append(self.claim.timeout - (now - self.claim.started_at))
         if self._seen and clocks.gap is not None:
             ends.append(clocks.gap)
         return min(ends)

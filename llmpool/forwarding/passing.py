@@ -145,7 +145,7 @@ class Passing:
     def _clocks(self) -> StreamClocks:
         patience = self._seconds
         gap = patience if readers.is_silent(self._asked) else min(GAP, patience)
-        return StreamClocks(None, gap, self._lasts_until)
+        return StreamClocks(gap, self._lasts_until)
 
     def _found_whole(self, passed: Passed, reader: Reader, claim: Claim) -> Found:
         whole = _translate.plainly(functools.partial(_translate.read_whole, passed.reply))

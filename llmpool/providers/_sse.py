@@ -1,5 +1,5 @@
 """
-Event streams, read from bytes as they come: server-sent events and JSON lines.
+Event streams, read from bytes as they come.
 
 Server-sent events are those of the HTML standard, section 9.2.6. Lines end at LF, CR or CRLF
 and nowhere else (a text method that splits lines would also split at U+2028, which may stand
@@ -33,18 +33,13 @@ class SseParser:
     """
     Turns the bytes of an event stream into events.
 
-    Comments are counted and not returned: they show that the line is open, and nothing about
-    whoever is to answer.
+    Comments are left out: they show that the line is open, and nothing about whoever is to answer.
 
     Args:
         max_bytes: Most bytes of one event.
-
-    Attributes:
-        comments: How many comment lines there were.
     """
 
     def __init__(self, max_bytes: int = MOST_BYTES) -> None:
-        self.comments = 0
         self._max_bytes = max_bytes
         self._rest = bytearray()  # begins at the start of an event; its lines end at LF
         self._searched = 0  # in the rest, up to here no event ends
@@ -151,7 +146,6 @@ class SseParser:
         retry: int | None = None
         for line in text.split("\n"):
             if line.startswith(":"):
-                self.comments += 1
                 continue
             field, _, value = line.partition(":")
             value = value.removeprefix(" ")
@@ -170,52 +164,3 @@ class SseParser:
     def _check_sizes(self, blocks: bytes) -> None:
         if max(map(len, blocks.split(b"\n\n"))) > self._max_bytes:
             raise ValueError(f"an event is larger than {self._max_bytes} bytes")
-
-
-class LineParser:
-    """
-    Turns bytes into lines, for streams of one JSON value a line.
-
-    Empty lines are left out.
-
-    Args:
-        max_bytes: Most bytes of one line.
-    """
-
-    def __init__(self, max_bytes: int = MOST_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._rest = bytearray()
-
-    def feed(self, data: bytes) -> list[str]:
-        """
-        Take in bytes, cut anywhere, and give the lines they complete.
-
-        Raises:
-            ValueError: A line is longer than it may be.
-        """
-        head, end, tail = data.rpartition(b"\n")
-        if not end:
-            self._keep(tail)
-            return []
-        whole = bytes(self._rest) + head
-        self._rest.clear()
-        self._keep(tail)
-        return self._lines(whole)
-
-    def finish(self) -> list[str]:
-        """Say that the stream is over, and give a last line without an end."""
-        whole = bytes(self._rest)
-        self._rest.clear()
-        return self._lines(whole)
-
-    def _keep(self, tail: bytes) -> None:
-        self._rest += tail
-        if len(self._rest) > self._max_bytes:
-            raise ValueError(f"a line is longer than {self._max_bytes} bytes")
-
-    def _lines(self, whole: bytes) -> list[str]:
-        lines = whole.split(b"\n")
-        if max(map(len, lines)) > self._max_bytes:
-            raise ValueError(f"a line is longer than {self._max_bytes} bytes")
-        stripped = (line.strip(b" \t\r").decode("utf-8", "replace") for line in lines)
-        return [line for line in stripped if line]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmpool.providers._sse import LineParser, SseEvent, SseParser
+from llmpool.providers._sse import SseEvent, SseParser
 
 
 def parse(*pieces: bytes) -> list[SseEvent]:
@@ -16,7 +16,7 @@ def parse(*pieces: bytes) -> list[SseEvent]:
     return [event for piece in pieces for event in parser.feed(piece)]
 
 
-def feed_all(parser: SseParser | LineParser, pieces: list[bytes]) -> None:
+def feed_all(parser: SseParser, pieces: list[bytes]) -> None:
     for piece in pieces:
         parser.feed(piece)
 
@@ -94,13 +94,11 @@ def test_an_event_is_given_at_once() -> None:
     assert parser.feed(b"\r\n") == data("2")
 
 
-def test_comments_are_counted() -> None:
-    """They tell that the line is open."""
+def test_comments_alone() -> None:
+    """They are no event, and hold none up."""
     parser = SseParser()
-    parser.feed(b": ping\n\n: ping\n: ping\n")
-    assert parser.comments == 1
-    parser.feed(b"\n")
-    assert parser.comments == 3
+    assert parser.feed(b": ping\n\n: ping\n: ping\n\n") == []
+    assert parser.feed(b"data: 1\n\n") == data("1")
 
 
 def test_the_end_of_a_stream() -> None:
@@ -134,22 +132,3 @@ def test_an_event_without_measure(pieces: list[bytes]) -> None:
 def test_many_events_within_measure() -> None:
     """The measure is that of one event."""
     assert len(SseParser(max_bytes=100).feed(b"data: 1\n\n" * 1000)) == 1000
-
-
-def test_lines() -> None:
-    """One value a line; empty lines and blanks at the ends do not count."""
-    parser = LineParser()
-    assert parser.feed(b'{"a"') == []
-    assert parser.feed(b': 1}\r\n\n  {"b": 2} \n{"\xc3') == ['{"a": 1}', '{"b": 2}']
-    assert parser.feed(b"\xbc\xe2\x80\xa8") == []
-    assert parser.feed(b'": 3}') == []
-    assert parser.finish() == ['{"ü\u2028": 3}']
-    assert parser.finish() == []
-
-
-@pytest.mark.parametrize("pieces", [[b"x" * 101 + b"\n"], [b"x"] * 101, [b"a\n" + b"x" * 101]])
-def test_a_line_without_measure(pieces: list[bytes]) -> None:
-    """It is refused as soon as it is too long, however it comes."""
-    parser = LineParser(max_bytes=100)
-    with pytest.raises(ValueError, match="longer than 100 bytes"):
-        feed_all(parser, pieces)
