@@ -12,7 +12,7 @@ from llmpool.examiner import Job
 from llmpool.status import HealthCheckResult
 from llmpool.testing import ManualClock, ScriptedProvider
 
-WALL = 5.0
+WALL = 30.0
 """Seconds within which anything must happen that is awaited for real."""
 
 

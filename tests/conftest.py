@@ -14,6 +14,7 @@ import ipaddress
 import os
 import re
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -31,7 +32,7 @@ except ModuleNotFoundError:  # the package grows from its leaves, and these have
 
 pytest_plugins = ["pytester"]
 
-JOIN_SECONDS = 5.0
+JOIN_SECONDS = 30.0
 """How long a thread that was told to end may take before it counts as left over."""
 
 KEY = re.compile(r"\bsk-[A-Za-z0-9_-]+")
@@ -54,6 +55,8 @@ def pytest_configure() -> None:
         if name.lower().endswith("_proxy") or name.endswith("_API_KEY"):
             del os.environ[name]
     os.environ["NETRC"] = os.devnull
+    # A shell starts what runs in its background deaf to Ctrl-C, and that is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     _unlock_coverage()
     if importlib.util.find_spec("hypothesis") is not None:
         from hypothesis import HealthCheck, settings

@@ -20,7 +20,7 @@ from llmpool.roster import Change
 from llmpool.status import HealthCheckResult
 from llmpool.testing import ManualClock
 
-PATIENCE = 5.0
+PATIENCE = 30.0
 """Real seconds within which every thread of a test gets where it is going."""
 
 ENDS: dict[str, Outcome] = {

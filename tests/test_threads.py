@@ -15,7 +15,7 @@ import pytest
 
 from llmpool._threads import DaemonExecutor, daemon, join_all, start
 
-WALL = 5.0
+WALL = 30.0
 
 
 class Gate:
@@ -270,7 +270,7 @@ def hang():
 for _ in range(8):
     executor.submit(hang)
 for _ in range(4):
-    assert entered.acquire(timeout=5)
+    assert entered.acquire(timeout=30)
 print("ends")
 """
 
@@ -283,7 +283,7 @@ class Last:
         use("finaliser")
 def use(when):
     try:
-        print(when, executor.submit(str, 1).result(5))
+        print(when, executor.submit(str, 1).result(30))
     except RuntimeError as error:
         print(when, "refused")
 atexit.register(use, "atexit")

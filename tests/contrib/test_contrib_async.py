@@ -16,7 +16,7 @@ from llmpool.contrib import httpx as transports
 from llmpool.contrib.async_httpx import async_client
 from llmpool.testing import Exchange, LocalServer
 
-WALL = 20.0
+WALL = 40.0
 
 
 class AsyncBaseTransport:

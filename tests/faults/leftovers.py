@@ -16,7 +16,7 @@ from llmpool import ProviderPool
 from llmpool.claims import Claim
 from llmpool.entries import Wish
 
-CLOSING = 10.0
+CLOSING = 30.0
 """Seconds that a server's threads may take to close their sockets."""
 
 

@@ -22,7 +22,7 @@ PROMPT = 'Why did the "blue" heron of Østerbø\nrefuse 417 herrings before brea
 ANSWER = "It was not hungry yet."
 """What every server says, so that no answer repeats a prompt."""
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """Real seconds after which what a test waits for counts as never coming."""
 
 RUN = 12

@@ -24,7 +24,7 @@ from llmpool.messages import EmbeddingResponse, StreamChunk
 from llmpool.quota import MINUTE, SLACK
 from llmpool.testing import ManualClock, ScriptedProvider
 
-WALL = 20.0
+WALL = 40.0
 """Real seconds within which every thread of a test gets where it is going."""
 PERIOD = MINUTE + SLACK
 PATIENT = RetryPolicy(max_wait=600.0, timeout=3600.0)

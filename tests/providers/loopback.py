@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 TLS = pathlib.Path(__file__).parents[1] / "data" / "tls"
 CA = TLS / "ca.pem"
-WAIT = 10.0
+WAIT = 30.0
 """Seconds after which anything that a test waits for counts as never coming."""
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

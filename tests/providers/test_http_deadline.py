@@ -18,7 +18,7 @@ SHORT = 0.3
 def expires(client: HttpClient, *, body: bytes | None = None) -> WireFailure:
     with Stopwatch() as taken, pytest.raises(WireFailure) as caught:
         client.send("POST", "/", body=body, deadline=Deadline.after(SHORT))
-    assert taken.seconds < 5.0
+    assert taken.seconds < 20.0
     assert caught.value.expired
     return caught.value
 
@@ -138,7 +138,7 @@ def test_a_tls_handshake_over_its_own_limit() -> None:
         )
         with Stopwatch() as taken, pytest.raises(WireFailure) as caught:
             client.send("GET", "/", deadline=Deadline.after(60))
-    assert taken.seconds < 10.0
+    assert taken.seconds < 30.0
     assert caught.value.kind == "connect-timeout"
     assert not caught.value.expired
 

@@ -93,7 +93,7 @@ def test_the_clock_between_pieces() -> None:
         stream.deadline = Deadline.after(0.2)
         with Stopwatch() as taken, pytest.raises(WireFailure) as caught:
             stream.read1()
-        assert taken.seconds < 5.0
+        assert taken.seconds < 20.0
         assert (caught.value.kind, caught.value.sent) == ("timeout", "answered")
         with pytest.raises(WireFailure, match="closed before its end"):
             stream.read1()

@@ -13,7 +13,7 @@ from llmpool import Deployment, OpenAIProvider, ProviderPool
 
 KEY = "sk-security-h3Qz81LmWv0PxT7d"
 PROMPT = "the name of the patient is Ragnhild Østerbø"
-WALL = 20.0
+WALL = 40.0
 """Real seconds after which what a test waits for counts as never coming."""
 TIMEOUT = 0.2
 """Seconds that a call is given where its server would go on for ever."""
