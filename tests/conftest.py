@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import ipaddress
+import logging
 import os
 import re
 import shutil
@@ -55,6 +56,10 @@ def pytest_configure() -> None:
         if name.lower().endswith("_proxy") or name.endswith("_API_KEY"):
             del os.environ[name]
     os.environ["NETRC"] = os.devnull
+    os.environ.pop("LLMPOOL_LOG", None)
+    # All else is logged from DEBUG on. A line for each attempt would put an observer on every pool, and
+    # the way of a call without one would be tested nowhere.
+    logging.getLogger("llmpool.calls").setLevel(logging.INFO)
     # A shell starts what runs in its background deaf to Ctrl-C, and that is inherited.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _unlock_coverage()
@@ -184,6 +189,17 @@ def pytest_runtest_makereport(
     if leaked and call.when == "teardown" and report.passed:
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid}: logged or written: {', '.join(sorted(leaked))}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Under CI=true fail a file that is skipped as a whole, for want of its library."""
+    report = yield
+    if report.skipped and os.environ.get("CI") == "true":
+        *_, reason = report.longrepr if isinstance(report.longrepr, tuple) else (report.longrepr,)
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid}: {reason}, and CI=true allows no skip"
     return report
 
 

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-CHILD_WALL = 30.0
+CHILD_WALL = 90.0
 """Seconds after which a child hangs, on a machine with much else to do."""
 
 

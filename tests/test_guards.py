@@ -90,7 +90,7 @@ def test_tests_that_break_a_guard(
     """Each fails, or errs at its end, with a line that says what it did; the good ones pass."""
     # Keys of another kind here, so that this test's own output holds none of ours.
     guards = CONFTEST.read_text(encoding="utf-8").replace(r"\bsk-", r"\bzk-")
-    pytester.makeconftest(guards.replace("JOIN_SECONDS = 5.0", "JOIN_SECONDS = 0.2"))
+    pytester.makeconftest(guards.replace("JOIN_SECONDS = 30.0", "JOIN_SECONDS = 0.2"))
     pytester.makeini(
         "[pytest]\nfilterwarnings = error\nlog_level = DEBUG\nmarkers = needs(*parts): real parts"
     )
@@ -126,3 +126,20 @@ def test_a_part_is_missing_on_a_contributors_machine(
 
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(["*SKIPPED*no_such_part is not installed*"])
+
+
+def test_a_library_that_a_whole_file_wants(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the file is skipped; under CI=true that is an error, which names the library."""
+    pytester.makeconftest(CONFTEST.read_text(encoding="utf-8"))
+    pytester.makepyfile("import pytest\npytest.importorskip('no_such_part')\ndef test(): pass")
+
+    monkeypatch.delenv("CI", raising=False)
+    elsewhere = pytester.runpytest_subprocess("-p", "no:cacheprovider", timeout=60)
+    monkeypatch.setenv("CI", "true")
+    in_ci = pytester.runpytest_subprocess("-p", "no:cacheprovider", timeout=60)
+
+    elsewhere.assert_outcomes(skipped=1)
+    in_ci.assert_outcomes(errors=1)
+    in_ci.stdout.fnmatch_lines(["*could not import 'no_such_part'*CI=true allows no skip*"])
