@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
+from llmpool import _logs
 from llmpool.checker import HealthChecker, HealthCheckerHandle
 from llmpool.checks import Custom, Ping, Probe
 from llmpool.config import Deployment, HealthCheckConfig, Prices, RetryPolicy
@@ -39,8 +41,10 @@ from llmpool.messages import (
     ToolCall,
     Usage,
 )
+from llmpool.observers import AttemptFacts, CallEnd, CallFacts, Observer
 from llmpool.outcomes import Attempt, Verdict
 from llmpool.pool import ProviderPool
+from llmpool.results import BatchResults
 from llmpool.status import (
     DeploymentStatus,
     Event,
@@ -64,8 +68,12 @@ __version__ = "0.1.0"
 __all__ = [
     "AnthropicProvider",
     "Attempt",
+    "AttemptFacts",
     "AuthenticationFailed",
     "AzureOpenAIProvider",
+    "BatchResults",
+    "CallEnd",
+    "CallFacts",
     "Candidate",
     "Choice",
     "ClientProvider",
@@ -95,6 +103,7 @@ __all__ = [
     "MapInterrupted",
     "Message",
     "NoHealthyDeployment",
+    "Observer",
     "OpenAIProvider",
     "Ping",
     "PoolClosed",
@@ -125,6 +134,7 @@ _PROVIDERS = {
 }
 
 logging.getLogger("llmpool").addHandler(logging.NullHandler())
+_logs.configure(os.environ.get(_logs.NAME))
 
 
 def __getattr__(name: str) -> Any:

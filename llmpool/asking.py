@@ -1,4 +1,4 @@
-"""From what a user asks to a request, and from a provider's answer to the user's."""
+"""From what a user asks to a request, and from what came of the call to the user's answer."""
 
 from __future__ import annotations
 
@@ -7,12 +7,8 @@ from typing import Any
 
 import attrs
 
-from llmpool import errors
 from llmpool.calls import Call
-from llmpool.config import Deployment
-from llmpool.entries import Wish
-from llmpool.fallback import CONTENT_FILTER
-from llmpool.messages import CompletionRequest, CompletionResponse, Prompt, asked
+from llmpool.messages import CompletionRequest, Prompt, asked
 
 
 def request_of(
@@ -22,34 +18,27 @@ def request_of(
     temperature: float | None,
     tools: Sequence[Mapping[str, Any]] | None,
     extra: Mapping[str, Any],
+    once: bool,
 ) -> CompletionRequest:
-    """Take what a user asks as a request; what is named beside a request replaces its fields."""
+    """
+    Take what a user asks as a request; what is named beside a request replaces its fields.
+
+    Args:
+        once: it is not to be repeated.
+    """
     if not isinstance(given, CompletionRequest):
-        return asked(given, model, max_tokens, temperature, tools, extra)
+        request = asked(given, model, max_tokens, temperature, tools, extra)
+        return attrs.evolve(request, once=True) if once else request
     named: dict[str, Any] = {
         "model": model,
         "max_tokens": max_tokens,
         "temperature": temperature,
         "tools": tools,
         "extra": {**given.extra, **extra} if extra else None,
+        "once": True if once else None,
     }
     changed = {field: value for field, value in named.items() if value is not None}
     return attrs.evolve(given, **changed) if changed else given
-
-
-def for_deployment(request: CompletionRequest, deployment: Deployment) -> CompletionRequest:
-    """Give *request* with the deployment's own name of the model."""
-    model = deployment.upstream(request.model)
-    return request if model == request.model else attrs.evolve(request, model=model)
-
-
-def answer_of(given: object) -> CompletionResponse:
-    if isinstance(given, str):
-        return CompletionResponse(given)
-    raise TypeError(
-        f"complete: wanted a CompletionResponse or str from the provider, got a "
-        f"{type(given).__name__}"
-    )
 
 
 def filled(done: Call[Any]) -> Any:
@@ -66,20 +55,3 @@ def filled(done: Call[Any]) -> Any:
         prices = done.claim.deployment.prices
         facts["cost"] = None if prices is None else prices.cost(done.claim.usage)
     return answer
-
-
-def refuse_filtered(wish: Wish, reason: str | None, has_content: bool) -> None:
-    """
-    Take an answer that a content filter left nothing of for the refusal it is.
-
-    Raises:
-        ContentFiltered: the call is to be sent on for that.
-    """
-    if reason == "content_filter" and not has_content and CONTENT_FILTER in wish.fallback_on:
-        raise errors.ContentFiltered(
-            "the content filter left nothing of the answer", code=CONTENT_FILTER, sent="answered"
-        )
-
-
-def unsupported(provider: object, method: str) -> errors.ProviderError:
-    return errors.ServerFault(f"{type(provider).__name__} has no {method}()", status=501, sent="no")

@@ -14,9 +14,10 @@ from llmpool import outcomes as out
 from llmpool.claims import Claim, LastingClaim
 from llmpool.clock import Clock
 from llmpool.config import RetryPolicy
-from llmpool.entries import UNKNOWN_MODEL, Refusal, Wish
+from llmpool.entries import UNKNOWN_MODEL
 from llmpool.ledger import HealthLedger
 from llmpool.outcomes import OK, Attempt, Outcome, Verdict
+from llmpool.wishes import Refusal, Wish
 
 _T = TypeVar("_T")
 Send = Callable[[Claim], _T]

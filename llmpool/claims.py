@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from llmpool.config import Deployment
-from llmpool.entries import Entry, Refusal, Wish
+from llmpool.entries import Entry
 from llmpool.outcomes import Outcome
+from llmpool.wishes import Refusal, Wish
 
 if TYPE_CHECKING:
     from llmpool.ledger import HealthLedger
@@ -36,6 +37,7 @@ class Claim:
     taken_out = False  # in rotation when claimed, out when settled
     quota: Quota | None = None  # what it drew on
     usage: Usage | None = None  # what the answer took; set before it is settled
+    first_content: float | None = None  # seconds until a stream's
 
     def __init__(self, ledger: HealthLedger, wish: Wish) -> None:
         self._ledger = ledger

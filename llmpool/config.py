@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +154,28 @@ class Deployment:
             return self.models.get(model, model)
         own = getattr(self.provider, "model", None)
         return own if isinstance(own, str) else None
+
+
+def deployments_of(given: object) -> list[Deployment]:
+    """
+    Take what a pool is given.
+
+    Raises:
+        ValueError: there is none, or none with a weight, or two of one name.
+        TypeError: it is no iterable of deployments.
+    """
+    if isinstance(given, (str, bytes, Mapping, Deployment)) or not isinstance(given, Iterable):
+        valid.refuse("deployments", "an iterable of Deployment", given, kind=TypeError)
+    taken = list(given)
+    for entry in taken:
+        if not isinstance(entry, Deployment):
+            valid.refuse("deployments", "Deployment in the list", entry, kind=TypeError)
+    if not taken:
+        raise ValueError("deployments: wanted at least one, got none")
+    valid.unique_names("deployments", (entry.name for entry in taken))
+    if not any(entry.weight for entry in taken):
+        raise ValueError("deployments: wanted at least one weight above 0, got all 0")
+    return taken
 
 
 @attrs.frozen

@@ -250,6 +250,7 @@ class Examiner:
         try:
             counted = self._ledger.check_settled(job.begun, self._check.evidence, outcome, result)
             self._note_veto(job.entry.name, result, vetoed=not counted)
+            self._announcer.tell_of_check(result)
         finally:
             job.result = result
             job.done.set()

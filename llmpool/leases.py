@@ -77,11 +77,19 @@ class LeaseContext:
         claim = self._claim
         if claim.entry is not None:
             raise RuntimeError("a lease is good for one block: ask the pool for another")
+        story = claim.wish.story
         try:
+            if story is not None:
+                story.begin()
             self._obtain(claim)
-            return Lease(claim, self._clock, claim.deployment.upstream(claim.wish.model))
-        except BaseException:
+            lease = Lease(claim, self._clock, claim.deployment.upstream(claim.wish.model))
+            if story is not None:
+                story.outlast()
+                story.attempt(claim)
+            return lease
+        except BaseException as error:
             claim.release()
+            self._tell_end(out.IGNORED, error)
             raise
 
     def __exit__(
@@ -91,10 +99,12 @@ class LeaseContext:
         traceback: TracebackType | None,
     ) -> None:
         claim = self._claim
+        outcome = out.IGNORED
         try:
             latency = self._clock.now() - claim.started_at
             if error is None:
-                claim.settle(out.OK, latency)
+                outcome = out.OK
+                claim.settle(outcome, latency)
             elif isinstance(error, Exception):
                 model = claim.wish.model
                 outcome = clients.judge(
@@ -105,3 +115,15 @@ class LeaseContext:
                 claim.settle(outcome, latency)
         finally:
             claim.release()
+            self._tell_end(outcome, error)
+
+    def _tell_end(self, outcome: out.Outcome, error: BaseException | None) -> None:
+        story = self._claim.wish.story
+        if story is None:
+            return
+        if error is not None:
+            story.fail(error)
+        try:
+            story.finish(outcome, usage=self._claim.usage)
+        finally:
+            story.leave()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import random
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -17,13 +18,14 @@ from llmpool.booking import Booking
 from llmpool.claims import Claim, Watch
 from llmpool.clock import Clock
 from llmpool.config import Deployment, RetryPolicy
-from llmpool.entries import Entry, Refusal, Wish
+from llmpool.entries import Entry
 from llmpool.health import Evidence, Limits
 from llmpool.outcomes import OK, Outcome
 from llmpool.places import Places
-from llmpool.roster import Change, Roster
+from llmpool.roster import Change, News, Roster
 from llmpool.status import DeploymentStatus, Explanation, HealthCheckResult
 from llmpool.strategies import BuiltIn, Candidate, LeastConnections, RoutingStrategy
+from llmpool.wishes import Refusal, Wish
 
 LONGEST_NAP = 0.5
 """Seconds a waiter sleeps at most before it looks after the queue itself: what a dead caller left
@@ -402,6 +404,17 @@ class HealthLedger:
         self._roster.refresh(entry, self._clock.now())
         return entry.idle
 
+    def wait_idle(self, idle: threading.Event, timeout: float | None) -> bool:
+        """Wait for what :meth:`drain` gave; tell whether it came within *timeout* seconds."""
+        end = math.inf if timeout is None else self.now() + timeout
+        while not idle.is_set():
+            left = end - self.now()
+            if left <= 0.0:
+                return False
+            self._clock.wait(idle, min(left, LONGEST_NAP))
+            self.tick()  # a forgotten stream's place is found here
+        return True
+
     @_section
     def resume(self, name: str) -> None:
         """
@@ -432,6 +445,7 @@ class HealthLedger:
     @_section
     def close(self) -> None:
         """Refuse everything from now on, and wake those who wait."""
+        self._catch_up(self._clock.now())  # nobody may come by any more
         self._closed = True
         self._plain = False
         self._places.wake()
@@ -470,9 +484,19 @@ class HealthLedger:
 
     # -- mishaps ----------------------------------------------------------------------------
 
-    def _announce(self, news: Iterable[Change]) -> None:
-        for change in news:
-            self._listener(change)
+    def _announce(self, news: Iterable[News]) -> None:
+        rest = iter(news)
+        try:
+            for piece in rest:
+                if isinstance(piece, Change):
+                    self._listener(piece)
+                else:
+                    piece()
+        except BaseException:
+            # An interrupt in somebody's ear: the next to come tells the others.
+            with self._lock:  # critical section
+                self._roster.news[:0] = rest
+            raise
 
     def _mend(self) -> None:
         """Free the lock if an interrupt left it held, and derive every count anew."""

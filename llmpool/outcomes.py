@@ -67,6 +67,11 @@ class Attempt:
     sent: str = "answered"
     latency: float = 0.0
 
+    @property
+    def refused(self) -> bool:
+        """Whether it is certain that no work was done, hence nothing to pay for."""
+        return self.verdict in _REFUSALS or (self.verdict is Verdict.FAULT and self.sent == "no")
+
     def __str__(self) -> str:
         said = self.error if self.error is not None else "answered"
         return (

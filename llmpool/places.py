@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from llmpool.bell import Bell
 from llmpool.claims import Claim, Watch
 from llmpool.config import RetryPolicy
-from llmpool.entries import Entry, Refusal, Wish
+from llmpool.entries import Entry
 from llmpool.roster import Roster
+from llmpool.wishes import Refusal, Wish
 
 LEASE_SLACK = 1.0
 LONGEST_LEASE = 600.0
@@ -146,9 +148,10 @@ class Places:
     def collect(self, facts: Mapping[str, Any], now: float) -> None:
         """Take back the place of a claim that was forgotten, whose fields were *facts*."""
         self.watches.pop(facts["token"], None)
-        entry = facts.get("entry")
-        if entry is not None:
-            self.give_back(entry, facts["token"], now)
+        entry, story = facts.get("entry"), facts["wish"].story
+        if entry is not None and self.give_back(entry, facts["token"], now) and story is not None:
+            told = facts.get("usage"), facts.get("first_content")
+            self._roster.news.append(functools.partial(story.forgotten, *told))
 
     def give_back(self, entry: Entry, token: int, now: float) -> bool:
         """Take back a place whose claim never came to an outcome, if it was still taken."""

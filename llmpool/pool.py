@@ -5,27 +5,33 @@ from __future__ import annotations
 import importlib
 import itertools
 import logging
-import math
 import os
 import random
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
-import attrs
-
-from llmpool import _hosts, asking, batch, errors, fallback, spending, strategies
+from llmpool import (
+    _hosts,
+    asking,
+    attempt_log,
+    batch,
+    errors,
+    sending,
+    spending,
+    strategies,
+    telling,
+)
 from llmpool import _validators as valid
+from llmpool._forks import Home
 from llmpool.announcer import Announcer
 from llmpool.bell import Bell
-from llmpool.calls import Call, Conduct, Retry
+from llmpool.calls import Call, Conduct, Retry, Send
 from llmpool.checker import HealthChecker, HealthCheckerHandle
 from llmpool.checks import Check
 from llmpool.claims import Claim, LastingClaim
 from llmpool.clock import Clock, SystemClock
-from llmpool.config import Deployment, HealthCheckConfig, RetryPolicy
-from llmpool.entries import Wish
+from llmpool.config import Deployment, HealthCheckConfig, RetryPolicy, deployments_of
 from llmpool.health import Limits
 from llmpool.leases import Lease, LeaseContext
 from llmpool.ledger import HealthLedger
@@ -35,14 +41,19 @@ from llmpool.messages import (
     EmbeddingResponse,
     Prompt,
 )
+from llmpool.observers import Audience, CallFacts
+from llmpool.results import BatchResults
 from llmpool.status import (
     DeploymentStatus,
     Event,
     Explanation,
     HealthCheckResult,
     PoolHealthStatus,
+    summed_up,
 )
-from llmpool.streams import CompletionStream, Opened, StreamClocks
+from llmpool.streams import CompletionStream
+from llmpool.telling import Story
+from llmpool.terms import Terms
 
 if TYPE_CHECKING:
     from anthropic import Anthropic
@@ -84,7 +95,7 @@ class ProviderPool:
         clock: Clock | None = None,
         rng: random.Random | None = None,
     ) -> None:
-        given = _checked_deployments(deployments)
+        given = deployments_of(deployments)
         if name is not None:
             valid.as_name("name", name)
         if health_check is not None and not isinstance(health_check, HealthCheckConfig):
@@ -98,10 +109,8 @@ class ProviderPool:
         self._clock: Clock = SystemClock() if clock is None else clock
         self._rng = random.Random() if rng is None else rng
         self._retry = retry
-        self._longest = retry.limit  # seconds of a call that names none
-        self._fail_open = fail_open
-        self._fallback_on = fallback.meanings(fallback_on)
-        self._announcer = Announcer(self.name, _checked_listeners(listeners))
+        self._terms = Terms(retry, self._clock, fail_open, fallback_on)
+        self._announcer = Announcer(self.name, listeners)
         thresholds = health_check or HealthCheckConfig()
         self._ledger = HealthLedger(
             given,
@@ -113,17 +122,16 @@ class ProviderPool:
             listener=self._announcer,
         )
         self._conduct = Conduct(self._ledger, retry, self._clock, self._rng)
-        # Guards the two fields below it, and is held only to replace the checker or to reset. It
-        # re-enters for a signal handler that calls the pool on the thread that holds it.
-        self._lock = threading.RLock()
         # Without a config there is one all the same, which starts nothing: it makes the passes of
         # check_now().
         unchecked = HealthCheckConfig(enabled=False)
         self._checker = HealthChecker(self, health_check or unchecked, check)
-        self._pid = os.getpid()
+        self._audience: Audience | None = None  # those who want to be told of calls
         self._closed = Bell()
         self._announcer.tell_checker(self._checker)
-        _pools.add(self)
+        self._home = Home(self._reset)  # its lock guards the checker and the audience
+        if attempt_log.wanted():
+            self.observe(attempt_log.ATTEMPT_LOG)
 
     # -- from a configuration ---------------------------------------------------------------
 
@@ -207,24 +215,11 @@ class ProviderPool:
             NoHealthyDeployment: nothing could be asked.
             PoolClosed: the pool is closed.
         """
-        request = asking.request_of(messages, model, max_tokens, temperature, tools, extra)
-        if retry is not True:
-            request = attrs.evolve(request, once=True)
-
-        def send(claim: Claim) -> CompletionResponse:
-            deployment = claim.deployment
-            answer = deployment.provider.complete(
-                asking.for_deployment(request, deployment), claim.timeout
-            )
-            if not isinstance(answer, CompletionResponse):
-                answer = asking.answer_of(answer)
-            if answer.usage is not None:
-                claim.usage = spending.counted(answer.usage)
-            if claim.wish.fallback_on and retry is True:
-                has_content = bool(answer.text or answer.tool_calls)
-                asking.refuse_filtered(claim.wish, answer.finish_reason, has_content)
-            return answer
-
+        again = retry is True
+        request = asking.request_of(
+            messages, model, max_tokens, temperature, tools, extra, not again
+        )
+        send = sending.to_complete(request, again)
         tokens = spending.estimate(request) if self._ledger.limited else 0
         done = self._run(
             send, request.model, tags, timeout, retry, affinity_key, fallback_on, tokens
@@ -264,49 +259,19 @@ class ProviderPool:
         """
         valid.as_seconds("first_content_timeout", first_content_timeout, none=True)
         valid.as_seconds("gap_timeout", gap_timeout, none=True)
-        request = asking.request_of(messages, model, max_tokens, temperature, tools, extra)
-        if retry is not True:
-            request = attrs.evolve(request, once=True)
-        clock = self._clock
-
-        def send(claim: Claim) -> tuple[Opened, list[Any]]:
-            provider = claim.deployment.provider
-            if not callable(getattr(provider, "stream", None)):
-                raise asking.unsupported(provider, "stream")
-            if first_content_timeout is not None:
-                claim.timeout = min(claim.timeout, first_content_timeout)
-            own = asking.for_deployment(request, claim.deployment)
-            source = provider.stream(own, claim.timeout)
-            clocks = StreamClocks(gap_timeout, claim.wish.deadline_at)
-            opened = Opened(iter(source), claim, clock, clocks)
-            try:
-                held = opened.commit()
-                if claim.wish.fallback_on and retry is True:
-                    asking.refuse_filtered(
-                        claim.wish,
-                        next(filter(None, (chunk.finish_reason for chunk in held)), None),
-                        any(chunk.has_content for chunk in held),
-                    )
-                return opened, held
-            except BaseException:
-                opened.close()
-                raise
-
+        again = retry is True
+        request = asking.request_of(
+            messages, model, max_tokens, temperature, tools, extra, not again
+        )
+        send = sending.to_stream(request, again, self._clock, first_content_timeout, gap_timeout)
+        tokens = spending.estimate(request) if self._ledger.limited else 0
         done = self._run(
-            send,
-            request.model,
-            tags,
-            timeout,
-            retry,
-            affinity_key,
-            fallback_on,
-            spending.estimate(request) if self._ledger.limited else 0,
-            keeps_claim=True,
+            send, request.model, tags, timeout, retry, affinity_key, fallback_on, tokens, True
         )
         # The loop of a call that failed over is in a cycle of its own, and the stream must not be:
         # forgotten, it gives its place back at once.
         opened, held = done.hand_over()
-        return CompletionStream(opened, held, done.failed, clock)
+        return CompletionStream(opened, held, done.failed, self._clock)
 
     def embed(
         self,
@@ -329,24 +294,11 @@ class ProviderPool:
         inputs = (texts,) if isinstance(texts, str) else valid.names("texts", texts)
         if not inputs:
             valid.refuse("texts", "at least one text", texts)
-
-        def send(claim: Claim) -> EmbeddingResponse:
-            provider = claim.deployment.provider
-            if not callable(getattr(provider, "embed", None)):
-                raise asking.unsupported(provider, "embed")
-            own = claim.deployment.upstream(model)
-            claim.wish.upstream = own
-            answer = provider.embed(inputs, own, claim.timeout)
-            if not isinstance(answer, EmbeddingResponse) or len(answer.vectors) != len(inputs):
-                raise errors.MalformedResponse(
-                    f"wanted {len(inputs)} vectors, got {valid.describe(answer)}"
-                )
-            if answer.usage is not None:
-                claim.usage = spending.counted(answer.usage)
-            return answer
-
+        send = sending.to_embed(inputs, model)
         tokens = spending.texts(inputs) if self._ledger.limited else 0
-        done = self._run(send, model, tags, timeout, retry, None, fallback_on, tokens)
+        done = self._run(
+            send, model, tags, timeout, retry, None, fallback_on, tokens, kind="embeddings"
+        )
         return cast(EmbeddingResponse, asking.filled(done))
 
     def call(
@@ -377,16 +329,12 @@ class ProviderPool:
         """
         if not callable(fn):
             valid.refuse("fn", "a function of one lease", fn, kind=TypeError)
-
         valid.as_count("tokens", tokens)
-
-        def send(claim: Claim) -> _T:
-            lease = Lease(claim, self._clock, claim.deployment.upstream(model))
-            answer = fn(lease)
-            lease.count(answer)
-            return answer
-
-        return self._run(send, model, tags, timeout, retry, affinity_key, fallback_on, tokens).value
+        send = sending.to_call(fn, model, self._clock)
+        done = self._run(
+            send, model, tags, timeout, retry, affinity_key, fallback_on, tokens, kind="call"
+        )
+        return done.value
 
     def lease(
         self,
@@ -408,8 +356,10 @@ class ProviderPool:
             PoolClosed: the pool is closed.
         """
         valid.as_count("tokens", tokens)
-        wish = self._wish(model, tags, timeout, affinity_key, 1)
-        wish.tokens = tokens
+        wish = self._terms.wish(model, tags, timeout, affinity_key, (), tokens, False)
+
+        if self._audience is not None:
+            wish.story = self._story(self._audience, model, "lease")
 
         def obtain(claim: Claim) -> None:
             self._ensure_running()
@@ -427,7 +377,7 @@ class ProviderPool:
         progress: bool = True,
         return_errors: bool = False,
         **options: Any,
-    ) -> list[Any]:
+    ) -> BatchResults:
         """
         Complete many requests side by side; give the answers in the order of the requests.
 
@@ -484,13 +434,15 @@ class ProviderPool:
 
         self._ensure_running()
         asked = Asked.read(method, target, headers, body)
-        wish = self._wish(asked.model, (), timeout, None, self._retry.max_attempts)
-        wish.fallback_on = self._fallback_on
-        if self._ledger.limited:
-            wish.tokens = asked.tokens
+        tokens = asked.tokens if self._ledger.limited else 0
+        wish = self._terms.wish(asked.model, (), timeout, tokens=tokens)
         limit = self._retry.limit
         seconds = limit if timeout is None else timeout
-        return Passing(asked, self._conduct, self.name, seconds, max(seconds, limit)).answer(wish)
+        passing = Passing(asked, self._conduct, self.name, seconds, max(seconds, limit))
+        if self._audience is None:
+            return passing.answer(wish)
+        wish.story = self._story(self._audience, asked.model, asked.kind, asked.streamed)
+        return wish.story.carry(lambda: passing.answer(wish))
 
     def http_transport(self, module: Any = None) -> Any:
         """
@@ -536,7 +488,7 @@ class ProviderPool:
 
     def _run(
         self,
-        send: Callable[[Claim], _T],
+        send: Send[_T],
         model: str | None,
         tags: Iterable[str],
         timeout: float | None,
@@ -544,49 +496,20 @@ class ProviderPool:
         affinity_key: str | None = None,
         fallback_on: Iterable[str] | None = None,
         tokens: int = 0,
-        *,
         keeps_claim: bool = False,
+        kind: str = "chat",
     ) -> Call[_T]:
-        if retry is not True and retry is not False and retry != "unsent":
-            valid.refuse("retry", 'True, False or "unsent"', retry)
         self._ensure_running()
-        # An attempt that is not repeated elsewhere leaves no time for others.
-        attempts = self._retry.max_attempts if retry is True else 1
-        wish = self._wish(model, tags, timeout, affinity_key, attempts)
-        if fallback_on is not None:
-            wish.fallback_on = fallback.meanings(fallback_on)
-        elif self._fallback_on:
-            wish.fallback_on = self._fallback_on
-        if tokens:
-            wish.tokens = tokens
-        return Call(self._conduct, wish, send, retry, keeps_claim).run()
+        wish = self._terms.wish(model, tags, timeout, affinity_key, fallback_on, tokens, retry)
+        if self._audience is None:
+            return Call(self._conduct, wish, send, retry, keeps_claim).run()
+        wish.story = self._story(self._audience, model, kind, keeps_claim)
+        return telling.run(self._conduct, wish, send, retry, keeps_claim)
 
-    def _wish(
-        self,
-        model: str | None,
-        tags: Iterable[str],
-        timeout: float | None,
-        affinity_key: str | None,
-        attempts: int,
-    ) -> Wish:
-        if model is not None:
-            valid.as_text("model", model)
-        seconds = self._longest
-        if timeout is not None:
-            valid.as_seconds("timeout", timeout, zero=True)
-            seconds = timeout
-        wish = Wish(
-            model,
-            frozenset(valid.names("tags", tags)) if tags else _NO_TAGS,
-            self._clock.now() + seconds,
-            self._retry.max_wait,
-            self._fail_open,
-            attempts,
-        )
-        if affinity_key is not None:
-            valid.as_text("affinity_key", affinity_key)
-            wish.affinity = affinity_key
-        return wish
+    def _story(
+        self, audience: Audience, model: str | None, kind: str, stream: bool = False
+    ) -> Story:
+        return Story(audience, CallFacts(self.name, model, kind, stream), self._clock.now)
 
     # -- the checker ------------------------------------------------------------------------
 
@@ -617,31 +540,16 @@ class ProviderPool:
             _hosts.refuse_late_gevent()
         if self._closed.is_set():
             raise errors.PoolClosed("the pool is closed")
-        self._here()
+        self._home.arrive()
 
     def _ensure_running(self) -> None:
         if threading.get_ident is not _hosts.get_ident:
             _hosts.refuse_late_gevent()
-        if self._pid != os.getpid():
-            self._here()
+        if self._home.pid != os.getpid():
+            self._home.arrive()
         checker = self._checker
         if checker.idle and not self._closed.is_set():
             checker.ensure()
-
-    def _here(self) -> None:
-        """Begin anew when this process is a fork of the one the pool last worked in."""
-        # uWSGI forks without running Python's hooks, and there Thread.is_alive() says True of the
-        # parent's thread: only the process id tells.
-        if self._pid == os.getpid():
-            return
-        if not self._lock.acquire(timeout=5.0):
-            self._lock = threading.RLock()  # held at the fork, by a thread that is not here
-            self._lock.acquire()
-        try:
-            if self._pid != os.getpid():
-                self._reset()
-        finally:
-            self._lock.release()
 
     def _reset(self) -> None:
         """Drop what belongs to the parent; start nothing."""
@@ -651,15 +559,26 @@ class ProviderPool:
             reset = getattr(deployment.provider, "reset_after_fork", None)
             if callable(reset):  # pragma: no branch - mostly runs in forked children
                 reset()
-        self._pid = os.getpid()
 
-    def _after_fork(self) -> None:
-        self._lock = threading.RLock()
-        self._reset()
+    def observe(self, observer: object) -> None:
+        """
+        Tell *observer* of what happens from now on: an object with some methods of :class:`Observer`.
+
+        Calls that are under way are not told of. The same object twice is told once.
+
+        Raises:
+            TypeError: it has none of the methods.
+        """
+        added = Audience.of_one(observer)
+        with self._home.lock:  # critical section
+            known = self._announcer.audience
+            audience = added if known is None else known.joined_by(added)
+            self._announcer.audience = audience
+            self._audience = audience if audience.of_calls else None
 
     def _adopt(self, checker: HealthChecker) -> None:
         """Let *checker* take the place of the present one."""
-        with self._lock:  # critical section
+        with self._home.lock:  # critical section
             former, self._checker = self._checker, checker
         self._announcer.tell_checker(checker)
         if former is not checker:
@@ -676,7 +595,7 @@ class ProviderPool:
                 log.
         """
         valid.as_seconds("timeout", timeout, zero=True)
-        self._here()
+        self._home.arrive()
         if self._closed.is_set():
             return
         self._closed.set()
@@ -716,7 +635,7 @@ class ProviderPool:
         """
         if not isinstance(deployment, Deployment):
             valid.refuse("deployment", "a Deployment", deployment, kind=TypeError)
-        self._here()
+        self._home.arrive()
         self._ledger.add(deployment)
 
     def drain(self, name: str, timeout: float | None = 30.0) -> bool:
@@ -730,8 +649,8 @@ class ProviderPool:
             KeyError: there is no deployment of that name.
         """
         valid.as_seconds("timeout", timeout, zero=True, none=True)
-        self._here()
-        return self._wait_idle(self._ledger.drain(_known(name, self._ledger)), timeout)
+        self._home.arrive()
+        return self._ledger.wait_idle(self._ledger.drain(self._known(name)), timeout)
 
     def resume(self, name: str) -> None:
         """
@@ -740,8 +659,8 @@ class ProviderPool:
         Raises:
             KeyError: there is no deployment of that name.
         """
-        self._here()
-        self._ledger.resume(_known(name, self._ledger))
+        self._home.arrive()
+        self._ledger.resume(self._known(name))
 
     def remove(self, name: str, timeout: float | None = 30.0) -> bool:
         """
@@ -757,22 +676,18 @@ class ProviderPool:
         self._ledger.remove(name)
         return idle
 
-    def _wait_idle(self, idle: threading.Event, timeout: float | None) -> bool:
-        end = math.inf if timeout is None else self._clock.now() + timeout
-        while not idle.is_set():
-            left = end - self._clock.now()
-            if left <= 0.0:
-                return False
-            self._clock.wait(idle, min(left, 0.5))
-            self._ledger.tick()  # a forgotten stream's place is found here
-        return True
+    def _known(self, name: str) -> str:
+        known = self._ledger.names()
+        if name not in known:
+            raise KeyError(f"no deployment is called {name!r}; there are {', '.join(known)}")
+        return name
 
     # -- views ------------------------------------------------------------------------------
 
     @property
     def deployments(self) -> tuple[Deployment, ...]:
         """The deployments, in the order in which they were added."""
-        self._here()
+        self._home.arrive()
         return self._ledger.deployments()
 
     def health(self, name: str) -> DeploymentStatus:
@@ -782,12 +697,12 @@ class ProviderPool:
         Raises:
             KeyError: there is no deployment of that name.
         """
-        self._here()
-        return self._ledger.status()[_known(name, self._ledger)]
+        self._home.arrive()
+        return self._ledger.status()[self._known(name)]
 
     def all_health(self) -> dict[str, DeploymentStatus]:
         """Show every deployment, by name."""
-        self._here()
+        self._home.arrive()
         return self._ledger.status()
 
     def healthy_count(self) -> int:
@@ -797,24 +712,11 @@ class ProviderPool:
     def health_status(self) -> PoolHealthStatus:
         """Show the whole pool at one moment."""
         statuses = tuple(self.all_health().values())
-        healthy = [status for status in statuses if status.healthy]
-        costs = [status.cost for status in statuses if status.cost is not None]
-        medians = [status.latency_p50_ms for status in healthy if status.latency_p50_ms is not None]
-        return PoolHealthStatus(
-            total_deployments=len(statuses),
-            healthy_deployments=len(healthy),
-            avg_latency_ms=sum(medians) / len(medians) if medians else None,
-            pool_healthy=bool(healthy),
-            deployments=statuses,
-            checker_alive=self._checker.running,
-            input_tokens=sum(status.input_tokens for status in statuses),
-            output_tokens=sum(status.output_tokens for status in statuses),
-            cost=sum(costs) if costs else None,
-        )
+        return summed_up(statuses, checker_alive=self._checker.running)
 
     def explain(self) -> dict[str, Explanation]:
         """Tell of every deployment, by name, whether it would be asked now, why, and until when."""
-        self._here()
+        self._home.arrive()
         return self._ledger.explain()
 
     def __repr__(self) -> str:
@@ -837,48 +739,3 @@ class ProviderPool:
             f"the ProviderPool {self.name!r} cannot be pickled: it holds keys, locks and "
             "connections; build one in each process"
         )
-
-
-_pools: weakref.WeakSet[ProviderPool] = weakref.WeakSet()
-"""Who is to be reset in a forked child, by one hook for all: a hook can never be taken back."""
-
-
-def _reset_pools() -> None:  # pragma: no cover - runs in a forked child only
-    for pool in list(_pools):
-        pool._after_fork()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - missing on Windows alone
-    os.register_at_fork(after_in_child=_reset_pools)
-
-_NO_TAGS: frozenset[str] = frozenset()
-
-
-def _checked_deployments(given: object) -> list[Deployment]:
-    if isinstance(given, (str, bytes, Mapping, Deployment)) or not isinstance(given, Iterable):
-        valid.refuse("deployments", "an iterable of Deployment", given, kind=TypeError)
-    taken = list(given)
-    for entry in taken:
-        if not isinstance(entry, Deployment):
-            valid.refuse("deployments", "Deployment in the list", entry, kind=TypeError)
-    if not taken:
-        raise ValueError("deployments: wanted at least one, got none")
-    valid.unique_names("deployments", (entry.name for entry in taken))
-    if not any(entry.weight for entry in taken):
-        raise ValueError("deployments: wanted at least one weight above 0, got all 0")
-    return taken
-
-
-def _checked_listeners(given: Sequence[Any]) -> Sequence[Any]:
-    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
-        valid.refuse("listeners", "a sequence of functions of one Event", given, kind=TypeError)
-    for listener in given:
-        if not callable(listener):
-            valid.refuse("listeners", "functions of one Event", listener, kind=TypeError)
-    return given
-
-
-def _known(name: str, ledger: HealthLedger) -> str:
-    if name not in ledger.names():
-        raise KeyError(f"no deployment is called {name!r}; there are {', '.join(ledger.names())}")
-    return name

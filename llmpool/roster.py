@@ -11,9 +11,10 @@ from typing import Any
 import attrs
 
 from llmpool.affinity import home
-from llmpool.entries import UNKNOWN_MODEL, Entry, Group, Refusal, Wish
+from llmpool.entries import UNKNOWN_MODEL, Entry
 from llmpool.health import State
 from llmpool.quota import Quota
+from llmpool.wishes import Refusal, Wish
 
 _LIMITS = ("requests_per_minute", "tokens_per_minute")
 SWEEP = 10.0
@@ -31,6 +32,21 @@ class Change:
     at: float
 
 
+News = Change | Callable[[], None]
+"""What is to be told outside the lock: a change, or something else that tells of itself."""
+
+
+class Group:
+    """The eligible deployments for one kind of wish, tier by tier."""
+
+    __slots__ = ("many", "tiers", "version")
+
+    def __init__(self) -> None:
+        self.version = -1
+        self.tiers: tuple[tuple[Any, ...], ...] = ()
+        self.many = False  # more than one in all
+
+
 class Roster:
     """
     The entries, grouped by what calls want, and the times at which they change by themselves.
@@ -43,7 +59,7 @@ class Roster:
         self.groups: dict[Any, Group] = {}
         self.version = 0  # of who is eligible
         self.limited = False  # somebody has a limit per minute
-        self.news: list[Change] = []
+        self.news: list[News] = []
         self.sweep_at = now + SWEEP
         self.due_at = self.sweep_at  # of the first alarm or the sweep
         self._pick = pick
@@ -266,10 +282,10 @@ class Roster:
         eligible = open_now and bool(entry.weight)
         if eligible != entry.eligible:
             if eligible:
-                # Who was away does not catch up in turns.
-                entry.turns = max(
-                    (e.turns for e in self.entries.values() if e.eligible), default=0.0
-                )
+                # Who was away does not catch up in turns. Before the first call there are none, and a
+                # look at all for each that is added would make a big pool slow to build.
+                others = self.entries.values() if self.groups else ()
+                entry.turns = max((e.turns for e in others if e.eligible), default=0.0)
             entry.eligible = eligible
             self.version += 1
         state = entry.state(now)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING
 
 import attrs
 
-from llmpool import clients, errors, spending
+from llmpool import clients, errors
 from llmpool import outcomes as out
 from llmpool.claims import Claim
 from llmpool.clock import Clock
-from llmpool.messages import Choice, CompletionResponse, StreamChunk, ToolCall, Usage
+from llmpool.gathered import Gathered
+from llmpool.messages import CompletionResponse, StreamChunk
 from llmpool.outcomes import Attempt, Outcome, Verdict
+
+if TYPE_CHECKING:
+    from llmpool.telling import Story
 
 HELD_EVENTS = 64
 HELD_BYTES = 256 * 1024
+MOST_GAPS = 10_000
 
 
 @attrs.frozen
@@ -51,6 +56,7 @@ class Opened:
         self._limit: Callable[[float], None] | None = getattr(source, "limit", None)
         self._seen = False  # a data event has come
         self.waited = clock.now() - claim.started_at
+        self.gaps: list[float] | None = None if claim.wish.story is None else []
 
     def next(self, *, committed: bool) -> StreamChunk | None:
         """
@@ -71,6 +77,8 @@ class Opened:
             took = self._now() - began
             self.waited += took
         self._seen = True
+        if committed and self.gaps is not None and chunk is not None and len(self.gaps) < MOST_GAPS:
+            self.gaps.append(took)
         if chunk is not None and not isinstance(chunk, StreamChunk):
             if not isinstance(chunk, str):
                 raise TypeError(
@@ -106,7 +114,10 @@ class Opened:
                 raise errors.MalformedResponse("the stream ended before any content")
             held.append(chunk)
             size += _size_of(chunk)
-            if chunk.has_content or len(held) >= HELD_EVENTS or size >= HELD_BYTES:
+            if chunk.has_content:
+                self.claim.first_content = self.waited
+                return held
+            if len(held) >= HELD_EVENTS or size >= HELD_BYTES:
                 return held
 
     def close(self) -> None:
@@ -166,13 +177,13 @@ class CompletionStream(Iterator[StreamChunk]):
             if self._ended:
                 return None  # closed by another thread, which is what broke the read off
             outcome = self._judge(error)
-            self._end(outcome)
+            self._end(outcome, error if outcome.foreign else errors.StreamInterrupted.__name__)
             if outcome.foreign:
                 raise
             failure = self._interrupted(outcome)
             error.__traceback__ = None
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            self._end(out.IGNORED, error)
             raise
         # Outside the block, so that nothing of the transport is chained to it.
         try:
@@ -208,7 +219,7 @@ class CompletionStream(Iterator[StreamChunk]):
         error.attempts = (*self._failed, last)
         return error
 
-    def _end(self, outcome: Outcome) -> None:
+    def _end(self, outcome: Outcome, error: BaseException | str | None = None) -> None:
         if self._ended:
             return
         self._ended = True
@@ -217,7 +228,18 @@ class CompletionStream(Iterator[StreamChunk]):
             self._claim.settle(outcome, self._opened.waited)
         finally:
             self._claim.release()
-            self._opened.close()
+            try:
+                self._opened.close()
+            finally:
+                if self._claim.wish.story is not None:
+                    self._tell_end(self._claim.wish.story, outcome, error)
+
+    def _tell_end(self, story: Story, outcome: Outcome, error: BaseException | str | None) -> None:
+        if error is not None:
+            story.fail(error)
+        claim, opened = self._claim, self._opened
+        story.note_facts(*self._answer.facts(), opened.gaps or ())
+        story.finish(outcome, opened.waited, claim.usage, claim.first_content)
 
     def close(self) -> None:
         """Stop reading; the place is given back and nobody is blamed."""
@@ -265,107 +287,3 @@ class CompletionStream(Iterator[StreamChunk]):
 
     def __repr__(self) -> str:
         return f"<CompletionStream from {self.deployment!r}, {'ended' if self._ended else 'open'}>"
-
-
-class Gathered:
-    """Chunks put together again, choice by choice."""
-
-    def __init__(self) -> None:
-        self._choices: dict[int, _Pieces] = {}
-        self._usage: Usage | None = None
-        self._model: str | None = None
-        self._id: str | None = None
-
-    def add(self, chunk: StreamChunk) -> None:
-        """Take in one chunk."""
-        self._usage = chunk.usage or self._usage
-        self._model = chunk.model or self._model
-        self._id = chunk.id or self._id
-        choice = self._choices.get(chunk.index)
-        if choice is None:
-            choice = self._choices[chunk.index] = _Pieces()
-        choice.add(chunk)
-
-    def text(self, index: int) -> str:
-        """Give the text so far of one choice."""
-        choice = self._choices.get(index)
-        return "".join(choice.text) if choice else ""
-
-    @property
-    def usage(self) -> Usage | None:
-        """The tokens, once they were told, if they can be added up."""
-        return None if self._usage is None else spending.counted(self._usage)
-
-    def response(self, **facts: Any) -> CompletionResponse:
-        """Give all of it as one answer."""
-        choices = [self._choices[index].whole(index) for index in sorted(self._choices)]
-        return CompletionResponse.from_choices(
-            choices or [Choice()], usage=self._usage, model=self._model, id=self._id, **facts
-        )
-
-
-class _Pieces:
-    """What has come of one choice."""
-
-    def __init__(self) -> None:
-        self.text: list[str] = []
-        self._reasoning: list[str] = []
-        self._refusal: list[str] = []
-        self._logprobs: list[Any] = []
-        self._finish_reason: str | None = None
-        self._calls: dict[int, list[tuple[ToolCall, list[str]]]] = {}
-
-    def add(self, chunk: StreamChunk) -> None:
-        """Take in one chunk."""
-        self.text.append(chunk.text)
-        self._reasoning.append(chunk.reasoning or "")
-        self._refusal.append(chunk.refusal or "")
-        self._finish_reason = chunk.finish_reason or self._finish_reason
-        if chunk.logprobs:
-            self._logprobs.append(chunk.logprobs)
-        for piece in chunk.tool_calls:
-            self._add_call(piece)
-
-    def _add_call(self, piece: ToolCall) -> None:
-        """Join a piece to the last call of its index; another id is another call, whatever its index."""
-        calls = self._calls.setdefault(piece.index, [])
-        if calls:
-            call, arguments = calls[-1]
-            if not (call.id and piece.id and call.id != piece.id):
-                arguments.append(piece.arguments)
-                if (piece.id and not call.id) or (piece.name and not call.name):
-                    named = attrs.evolve(call, id=call.id or piece.id, name=call.name or piece.name)
-                    calls[-1] = named, arguments
-                return
-        calls.append((piece, [piece.arguments]))
-
-    def whole(self, index: int) -> Choice:
-        """Give it as one choice."""
-        return Choice(
-            index=index,
-            text="".join(self.text),
-            finish_reason=self._finish_reason,
-            tool_calls=tuple(
-                attrs.evolve(call, arguments="".join(arguments))
-                for place in sorted(self._calls)
-                for call, arguments in self._calls[place]
-            ),
-            reasoning="".join(self._reasoning) or None,
-            refusal="".join(self._refusal) or None,
-            logprobs=_joined(self._logprobs),
-        )
-
-
-def _joined(pieces: list[Any]) -> Any:
-    """Put the log-probabilities of a stream's pieces into the shape that a whole answer has."""
-    if not all(isinstance(piece, Mapping) for piece in pieces):
-        return pieces
-    whole: dict[str, Any] = {}
-    for piece in pieces:
-        for field, value in piece.items():
-            known = whole.get(field)
-            if isinstance(known, list) and isinstance(value, list):
-                known.extend(value)
-            elif value or field not in whole:
-                whole[field] = list(value) if isinstance(value, list) else value
-    return whole or None

@@ -12,13 +12,13 @@ import attrs
 from llmpool import errors, strategies
 from llmpool.claims import Claim, LastingClaim
 from llmpool.config import Deployment, RetryPolicy
-from llmpool.entries import Refusal, Wish
 from llmpool.health import Evidence, Limits
 from llmpool.ledger import HealthLedger
 from llmpool.outcomes import IGNORED, OK, Outcome, classify
 from llmpool.roster import Change
 from llmpool.status import HealthCheckResult
 from llmpool.testing import ManualClock
+from llmpool.wishes import Refusal, Wish
 
 PATIENCE = 30.0
 """Real seconds within which every thread of a test gets where it is going."""

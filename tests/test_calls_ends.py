@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from calling import ENDS, Asked, Stage, on
 from checking import WALL, in_thread
+from witness import Witness
 
 from llmpool import Deployment, ProviderPool, RetryPolicy, Verdict
 from llmpool.affinity import home
@@ -167,7 +168,8 @@ def test_a_providers_own_class_of_error() -> None:
     assert caught.traceback[-1].name == "complete"
 
 
-def test_nothing_is_kept_of_a_call() -> None:
+@pytest.mark.parametrize("observers", [[], [Witness]])
+def test_nothing_is_kept_of_a_call(observers: list[Any]) -> None:
     """However it ends, at once or after a retry, it leaves no ring behind that only gc finds."""
 
     class Prompt(str):
@@ -176,6 +178,8 @@ def test_nothing_is_kept_of_a_call() -> None:
     def call(stage: Stage) -> weakref.ref[Prompt]:
         prompt = Prompt("hello")
         kept = weakref.ref(prompt)
+        for made in observers:
+            stage.pool.observe(made())
         with contextlib.suppress(ServerFault, TypeError, KeyboardInterrupt):
             stage.pool.complete(prompt)
         return kept

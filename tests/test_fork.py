@@ -16,8 +16,7 @@ import pytest
 from checking import WALL, Hang, Questions, in_thread, pool_of, threads_named, until
 from forks import CHILD_WALL, in_child, read_report, report
 
-import llmpool.pool
-from llmpool import Custom, Deployment, HealthCheckConfig, ProviderPool
+from llmpool import Custom, Deployment, HealthCheckConfig, ProviderPool, _forks
 from llmpool.testing import ScriptedProvider
 
 pytestmark = [
@@ -85,10 +84,9 @@ def held_by_another_thread(lock: Any) -> Iterator[None]:
         thread.join(WALL)
 
 
-def without_hook(pool: ProviderPool, monkeypatch: pytest.MonkeyPatch) -> None:
+def without_hook(pool: ProviderPool) -> None:
     """Take the fork hook from a pool, as under a host that forks behind Python's back."""
-    monkeypatch.setattr(llmpool.pool, "_reset_pools", None, raising=False)
-    getattr(llmpool.pool, "_pools", set()).discard(pool)
+    _forks._homes.discard(pool._home)
 
 
 @pytest.mark.parametrize("used", [False, True])
@@ -120,7 +118,7 @@ def test_a_child_of_a_child() -> None:
     "lock_of",
     [
         lambda pool: pool._ledger._lock,
-        lambda pool: pool._lock,
+        lambda pool: pool._home.lock,
         lambda pool: pool._checker._lock,
         lambda pool: pool._checker._examiner._lock,
         lambda pool: pool._checker._examiner._workers._guard,
@@ -234,11 +232,10 @@ def test_a_forked_child_that_returns_through_the_check() -> None:
 
 
 @pytest.mark.parametrize("held", [False, True])
-def test_a_fork_without_the_hook(held: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_without_the_hook(held: bool) -> None:
     """The first call in the child sees by the process id where it is."""
-    monkeypatch.setattr(os, "register_at_fork", lambda **hooks: None)
     pool = live_pool()
-    without_hook(pool, monkeypatch)
+    without_hook(pool)
     pool.complete("hello")
     if held:
         with held_by_another_thread(pool._ledger._lock):
@@ -267,13 +264,10 @@ def test_a_fork_without_the_hook(held: bool, monkeypatch: pytest.MonkeyPatch) ->
         lambda pool: pool.lease().__enter__().deployment.name,
     ],
 )
-def test_whatever_comes_first_without_the_hook(
-    act: Callable[[ProviderPool], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_whatever_comes_first_without_the_hook(act: Callable[[ProviderPool], Any]) -> None:
     """Every method notices, though the ledger's lock was held at the fork."""
-    monkeypatch.setattr(os, "register_at_fork", lambda **hooks: None)
     pool = live_pool()
-    without_hook(pool, monkeypatch)
+    without_hook(pool)
     with held_by_another_thread(pool._ledger._lock):
         in_child(lambda: (act(pool), None)[1])
 
@@ -291,7 +285,7 @@ def test_another_process_id_in_this_process(monkeypatch: pytest.MonkeyPatch) -> 
         """A lock whose last holder, another thread of the child's, has done all there is to do."""
 
         def acquire(self, timeout: float) -> bool:
-            pool._pid = os.getpid()
+            pool._home.pid = os.getpid()
             return True
 
         def release(self) -> None:
@@ -307,18 +301,34 @@ def test_another_process_id_in_this_process(monkeypatch: pytest.MonkeyPatch) -> 
     pool = pool_of(provider, enabled=False)
     pool.complete("hello")
     pool.start().stop()
-    for lock in (pool._lock, Lost(), Late()):
-        monkeypatch.setattr(pool, "_pid", -1)
-        monkeypatch.setattr(pool, "_lock", lock)
+    for lock in (pool._home.lock, Lost(), Late()):
+        monkeypatch.setattr(pool._home, "pid", -1)
+        monkeypatch.setattr(pool._home, "lock", lock)
         assert pool.complete("hello").text == "fine"
-        assert pool._pid == os.getpid()
+        assert pool._home.pid == os.getpid()
         assert pool._checker.handle is not None
         assert pool._checker.handle.stopped.is_set()
     assert provider.resets == 2
     assert pool.health("a").total_requests == 2
-    pool._after_fork()  # what the hook does
+    pool._home.after_fork()  # what the hook does
     assert provider.resets == 3
     assert pool.health("a").total_requests == 0
+
+
+def test_a_home_whose_owner_is_gone() -> None:
+    """It keeps nobody alive, and there is nothing to reset."""
+
+    class Owner:
+        """Somebody who can be forgotten."""
+
+        def reset(self) -> None:
+            raise AssertionError("it is gone")
+
+    home = _forks.Home(Owner().reset)
+    gc.collect()
+    home.pid = -1
+    home.arrive()
+    assert home.pid == os.getpid()
 
 
 # -- the checker's handle ---------------------------------------------------------------------------

@@ -15,12 +15,15 @@ from typing import Any
 
 import pytest
 from stand import Caller, Stand, deployment, end
+from witness import Witness
 
 import llmpool
-from llmpool import Deployment, HealthCheckerHandle, ProviderPool, errors
+from llmpool import CallFacts, Deployment, HealthCheckerHandle, ProviderPool, errors, telling
 from llmpool.calls import Call, Conduct
 from llmpool.claims import Claim
 from llmpool.health import Limits
+from llmpool.observers import Audience
+from llmpool.telling import Story
 from llmpool.testing import ManualClock, ScriptedProvider
 
 PACKAGE = Path(llmpool.__file__).parent
@@ -43,6 +46,8 @@ FILES = {
         "retries",
         "pool",
         "metronome",
+        "observers",
+        "telling",
     )
 } | {threading.__file__}
 """Where the interrupts fall."""
@@ -51,6 +56,7 @@ DELICATE = {
     *("take", "settle", "release", "section", "_try", "_settle_rest", "_mend"),
     *("find", "grant", "serve", "leave", "collect", "close", "mend"),
     *("run", "_attempt", "_failed", "wait", "set"),
+    *("carry", "leave", "finish"),
 }
 """Functions in which they fall at each opcode; in all others at every third."""
 
@@ -368,6 +374,35 @@ def test_a_call_broken_off_that_keeps_its_claim() -> None:
         assert_sound(stand)
 
     at_each_opcode(scene)
+
+
+@pytest.mark.parametrize("keeps_claim", [False, True])
+def test_a_call_broken_off_that_is_told_of(keeps_claim: bool) -> None:
+    """It holds nothing either, and nothing is told twice or out of its turn."""
+
+    def scene(during: Any) -> None:
+        stand = Stand(deployment("eu"), deployment("us"))
+        witness = Witness()
+        story = Story(Audience.of_one(witness), CallFacts("main", None, "chat"), stand.clock.now)
+        ends = [] if keeps_claim else [errors.ServerFault("broke", status=500)]
+
+        def send(claim: Claim) -> str:
+            if ends:
+                raise ends.pop()
+            return "fine"
+
+        conduct = Conduct(stand.ledger, stand.policy, stand.clock, random.Random(1))
+        wish = stand.wish(story=story)
+        during(lambda: telling.run(conduct, wish, send, True, keeps_claim))
+        assert_sound(stand)
+        for each in ("call_started", "call_ended", "call_returned"):
+            assert witness.names().count(each) <= 1
+        begun = [facts.number for facts in witness.of("attempt_started")]
+        ended = [facts.number for _, facts in witness.of("attempt_ended")]
+        assert begun in ([], [1], [1, 2])
+        assert ended in ([], [1], [1, 2], [2])
+
+    at_each_opcode(scene, stride=3)
 
 
 # -- guests ---------------------------------------------------------------------------------

@@ -9,10 +9,11 @@ import pytest
 from stand import Caller, HandClock, Stand, deployment, end
 
 from llmpool.config import RetryPolicy
-from llmpool.entries import ANY, UNKNOWN_MODEL, Wish
+from llmpool.entries import UNKNOWN_MODEL
 from llmpool.health import Evidence, Limits
 from llmpool.status import HealthCheckResult
 from llmpool.strategies import Candidate
+from llmpool.wishes import ANY, Wish
 
 ONE_FAULT = Limits(failure_threshold=1)
 

@@ -23,7 +23,8 @@ from llmpool import (
     ToolCall,
     Usage,
 )
-from llmpool.streams import HELD_BYTES, HELD_EVENTS, Gathered
+from llmpool.gathered import Gathered
+from llmpool.streams import HELD_BYTES, HELD_EVENTS
 from llmpool.testing import ManualClock, ScriptedProvider
 
 

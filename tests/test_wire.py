@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmpool import errors
+from llmpool.delays import retry_after
 from llmpool.outcomes import classify
-from llmpool.wire import read_error, retry_after
+from llmpool.wire import read_error
 
 DATA = pathlib.Path(__file__).parent / "data" / "wire"
 CASES = [

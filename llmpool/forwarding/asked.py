@@ -34,6 +34,15 @@ _KNOWN = re.compile(
 )
 
 
+_KINDS = {
+    "/chat/completions": "chat",
+    "/completions": "text_completion",
+    "/embeddings": "embeddings",
+    "/messages": "chat",
+    "/responses": "chat",
+}
+
+
 @attrs.frozen
 class Asked:
     """
@@ -81,6 +90,11 @@ class Asked:
     def model(self) -> str | None:
         """The name that the client uses."""
         return None if self.fields is None else self.fields.model
+
+    @property
+    def kind(self) -> str:
+        """What is asked for, as observers are told."""
+        return _KINDS.get(self.path.rstrip("/"), "other")
 
     @property
     def streamed(self) -> bool:

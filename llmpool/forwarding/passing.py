@@ -13,7 +13,6 @@ from llmpool.calls import Call, Conduct
 from llmpool.claims import Claim
 from llmpool.codes import MODEL_CODES
 from llmpool.config import Deployment
-from llmpool.entries import Wish
 from llmpool.forwarding import answers, readers, refusals
 from llmpool.forwarding.answers import Answer, Relay
 from llmpool.forwarding.asked import ANTHROPIC, OPENAI, Asked
@@ -24,6 +23,8 @@ from llmpool.providers._forward import Passed
 from llmpool.providers._http import Reply
 from llmpool.providers._stream import Reader
 from llmpool.streams import CompletionStream, Opened, StreamClocks
+from llmpool.telling import ToldCall
+from llmpool.wishes import Wish
 
 GAP = 60.0
 """Seconds between two data events of a stream, where the client allows as many."""
@@ -71,9 +72,14 @@ class Passing:
         """
         try:
             self._leave_out_strangers(wish)
-            done = Call(self._conduct, wish, self._send, True, keeps_claim=True).run()
+            kind = Call if wish.story is None else ToldCall
+            done = kind(self._conduct, wish, self._send, True, keeps_claim=True).run()
         except errors.LLMPoolError as error:
+            if wish.story is not None:
+                wish.story.fail(error)
             return self._failed(error, wish)
+        if wish.story is not None:
+            wish.story.outlast()
         claim, latency = done.claim, done.latency
         attempts = done.attempts
         found = done.hand_over()
@@ -81,11 +87,19 @@ class Passing:
         works = self._asked.method == "POST"
         if found.opened is None or not works:
             # To be there is no proof of being able to work: it is booked neither way.
-            claim.settle(out.OK if works else out.IGNORED, latency)
+            self._settle(claim, out.OK if works else out.IGNORED, latency)
         if found.opened is None or found.body is None:
             return Answer.of_whole(found.status, fields, found.whole)
         stream = CompletionStream(found.opened, found.held, done.failed, self._conduct.clock)
         return Answer(found.status, fields, Relay(stream, found.body))
+
+    def _settle(self, claim: Claim, outcome: out.Outcome, latency: float) -> None:
+        """Book the end of an attempt that brought an answer."""
+        claim.settle(outcome, latency)
+        story = claim.wish.story
+        if story is not None:
+            story.complete = True
+            story.finish(outcome, latency, claim.usage)
 
     def _leave_out_strangers(self, wish: Wish) -> None:
         """
@@ -153,7 +167,10 @@ class Passing:
         failed = reader.failure_in(answer)
         if failed is not None:
             raise _translate.answer_error(200, {}, failed, passed.private)
-        claim.usage = spending.counted(reader.read_answer(answer).usage)
+        read = reader.read_answer(answer)
+        claim.usage = spending.counted(read.usage)
+        if claim.wish.story is not None:
+            claim.wish.story.note(read)
         fields = answers.fields_of(whole.headers, keeps_length=False)
         return Found(whole.status, fields, whole.body)
 

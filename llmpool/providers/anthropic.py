@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import attrs
 
@@ -11,17 +11,16 @@ from llmpool import _validators as valid
 from llmpool.messages import CompletionRequest, CompletionResponse
 from llmpool.providers import _anthropic_request as requests
 from llmpool.providers import _anthropic_shapes as shapes
-from llmpool.providers import _format
-from llmpool.providers._account import Account
 from llmpool.providers._forward import Forwarded, Passed
 from llmpool.providers._keys import Key
+from llmpool.providers._provider import HttpProvider
 from llmpool.providers._stream import AnswerStream
 
 _MESSAGES = "/v1/messages"
 _VERSION = {"anthropic-version": "2023-06-01"}
 
 
-class AnthropicProvider:
+class AnthropicProvider(HttpProvider):
     """
     One key at one server that speaks the Anthropic messages format.
 
@@ -57,22 +56,20 @@ class AnthropicProvider:
         connect_timeout: float = 5.0,
     ) -> None:
         valid.as_text("base_url", base_url)
-        valid.as_text("model", model, none=True)
         valid.as_count("max_tokens", max_tokens, least=1)
-        _format.check_page(ping_path)
-        self.model = model
-        self.base_url = base_url
-        self._max_tokens = max_tokens
-        self._ping_path = ping_path
-        self._account = Account(
+        super().__init__(
             base_url.rstrip("/").removesuffix("/v1"),
             api_key,
             _sign,
+            model=model,
+            ping_path=ping_path,
             headers={**_VERSION, **_lower(headers)},
             proxies=proxies,
             verify=verify,
             connect_timeout=connect_timeout,
         )
+        self.base_url = base_url
+        self._max_tokens = max_tokens
 
     def complete(self, request: CompletionRequest, timeout: float) -> CompletionResponse:
         """
@@ -83,7 +80,7 @@ class AnthropicProvider:
             ValueError: a streamed answer is asked for, for which there is another method.
         """
         body, reader = self._body(request), shapes.EventReader()
-        return _format.complete(self._account, _MESSAGES, body, timeout, reader, once=request.once)
+        return self._complete(_MESSAGES, body, timeout, reader, once=request.once)
 
     def stream(self, request: CompletionRequest, timeout: float) -> AnswerStream:
         """
@@ -93,16 +90,7 @@ class AnthropicProvider:
             ProviderError: of the class that tells what went wrong.
         """
         body, reader = {**self._body(request), "stream": True}, shapes.EventReader()
-        return _format.stream(self._account, _MESSAGES, body, timeout, reader, once=request.once)
-
-    def ping(self, timeout: float) -> None:
-        """
-        Ask for the list of models, or for the page named instead.
-
-        Raises:
-            ProviderError: of the class that tells what went wrong.
-        """
-        self._account.visit(self._ping_path, timeout)
+        return self._stream(_MESSAGES, body, timeout, reader, once=request.once)
 
     def forward(self, request: Forwarded, timeout: float) -> Passed:
         """
@@ -113,22 +101,8 @@ class AnthropicProvider:
         """
         return self._account.forward(attrs.evolve(request, page=f"/v1{request.page}"), timeout)
 
-    def close(self) -> None:
-        """Close the idle connections."""
-        self._account.close()
-
-    def reset_after_fork(self) -> None:
-        """Give up the parent's connections."""
-        self._account.reset_after_fork()
-
     def _body(self, request: CompletionRequest) -> dict[str, Any]:
         return requests.write_request(request, self.model, self._max_tokens)
-
-    def __repr__(self) -> str:
-        return f"AnthropicProvider({self._account!r}, model={self.model!r})"
-
-    def __reduce__(self) -> NoReturn:
-        _format.refuse_pickle(self)
 
 
 def _sign(key: str) -> Mapping[str, str]:

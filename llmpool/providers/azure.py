@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import attrs
 
 from llmpool import _validators as valid
 from llmpool.messages import CompletionRequest, CompletionResponse, EmbeddingResponse
-from llmpool.providers import _format
 from llmpool.providers import _openai_shapes as shapes
-from llmpool.providers._account import Account, bearer
+from llmpool.providers._account import bearer
 from llmpool.providers._forward import Forwarded, Passed
 from llmpool.providers._keys import Key
+from llmpool.providers._provider import HttpProvider
 from llmpool.providers._stream import AnswerStream
 
 _UNDATED = frozenset({"v1", "latest", "preview"})
@@ -34,7 +34,7 @@ _OF_A_DEPLOYMENT = frozenset(
 """Pages that a dated version has under each deployment, and not under the resource."""
 
 
-class AzureOpenAIProvider:
+class AzureOpenAIProvider(HttpProvider):
     """
     One key, or one identity, at one Azure OpenAI resource.
 
@@ -52,7 +52,7 @@ class AzureOpenAIProvider:
             ``azure.identity.get_bearer_token_provider`` makes one, or the token's text; sent as a bearer
             token, and asked for again once after a 401.
         model: another name for *deployment*.
-        ping_path: under ``/openai``, or under ``/openai/v1``.
+        ping_path: under ``/openai``, or under ``/openai/v1``; the list of models tells of the key too.
 
     Raises:
         ValueError: a wrong value, named by its field.
@@ -80,20 +80,19 @@ class AzureOpenAIProvider:
         valid.as_text("deployment", deployment, none=True)
         valid.as_text("model", model, none=True)
         valid.as_text("api_version", api_version, none=True)
-        _format.check_page(ping_path)
         if deployment and model:
             raise ValueError("deployment, model: wanted one of them, got both")
         if (api_key is None) == (token is None):
             raise ValueError("api_key, token: wanted one of them, got " + _how_many(api_key))
-        self.model = deployment or model
         self._dated = api_version is not None and api_version not in _UNDATED
         self.base_url = _root(endpoint) + ("/openai" if self._dated else "/openai/v1")
-        self._ping_path = ping_path
         version = f"?{urlencode({'api-version': api_version})}" if api_version else ""
-        self._account = Account(
+        super().__init__(
             self.base_url + version,
             token if api_key is None else api_key,
             bearer if api_key is None else _sign,
+            model=deployment or model,
+            ping_path=ping_path,
             headers=headers,
             proxies=proxies,
             verify=verify,
@@ -111,7 +110,7 @@ class AzureOpenAIProvider:
         """
         body, reader = shapes.write_request(request, self.model), shapes.ChunkReader()
         path = self._path(body, "/chat/completions")
-        return _format.complete(self._account, path, body, timeout, reader, once=request.once)
+        return self._complete(path, body, timeout, reader, once=request.once)
 
     def stream(self, request: CompletionRequest, timeout: float) -> AnswerStream:
         """
@@ -123,7 +122,7 @@ class AzureOpenAIProvider:
         """
         body = shapes.ask_streamed(shapes.write_request(request, self.model))
         path, reader = self._path(body, "/chat/completions"), shapes.ChunkReader()
-        return _format.stream(self._account, path, body, timeout, reader, once=request.once)
+        return self._stream(path, body, timeout, reader, once=request.once)
 
     def embed(self, texts: Sequence[str], model: str | None, timeout: float) -> EmbeddingResponse:
         """
@@ -139,15 +138,6 @@ class AzureOpenAIProvider:
         path = self._path(body, "/embeddings")
         return shapes.read_embedding(self._account.ask(path, body, timeout))
 
-    def ping(self, timeout: float) -> None:
-        """
-        Ask for the list of models, or for the page named instead; it tells of the key too.
-
-        Raises:
-            ProviderError: of the class that tells what went wrong.
-        """
-        self._account.visit(self._ping_path, timeout)
-
     def forward(self, request: Forwarded, timeout: float) -> Passed:
         """
         Send on what a client of the OpenAI format asks; its answer may be of any status.
@@ -161,14 +151,6 @@ class AzureOpenAIProvider:
             page = self._path({"model": request.model or self.model}, page)
         return self._account.forward(attrs.evolve(request, page=page), timeout)
 
-    def close(self) -> None:
-        """Close the idle connections."""
-        self._account.close()
-
-    def reset_after_fork(self) -> None:
-        """Give up the parent's connections."""
-        self._account.reset_after_fork()
-
     def _path(self, body: Mapping[str, Any], page: str) -> str:
         if not self._dated:
             return page
@@ -179,9 +161,6 @@ class AzureOpenAIProvider:
 
     def __repr__(self) -> str:
         return f"AzureOpenAIProvider({self._account!r}, deployment={self.model!r})"
-
-    def __reduce__(self) -> NoReturn:
-        _format.refuse_pickle(self)
 
 
 def _sign(key: str) -> Mapping[str, str]:

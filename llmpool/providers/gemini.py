@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import quote
 
 import attrs
 
 from llmpool import _validators as valid
 from llmpool.messages import CompletionRequest, CompletionResponse, EmbeddingResponse
-from llmpool.providers import _format
 from llmpool.providers import _gemini_request as requests
 from llmpool.providers import _gemini_shapes as shapes
-from llmpool.providers._account import Account
 from llmpool.providers._keys import Key
+from llmpool.providers._provider import HttpProvider
 from llmpool.providers._stream import AnswerStream
 
 
-class GeminiProvider:
+class GeminiProvider(HttpProvider):
     """
     One key at Google's Gemini API, in its own format.
 
@@ -48,20 +47,18 @@ class GeminiProvider:
         verify: bool | str = True,
         connect_timeout: float = 5.0,
     ) -> None:
-        valid.as_text("model", model, none=True)
-        _format.check_page(ping_path)
-        self.model = model
-        self.base_url = base_url
-        self._ping_path = ping_path
-        self._account = Account(
+        super().__init__(
             base_url,
             api_key,
             _sign,
+            model=model,
+            ping_path=ping_path,
             headers=headers,
             proxies=proxies,
             verify=verify,
             connect_timeout=connect_timeout,
         )
+        self.base_url = base_url
 
     def complete(self, request: CompletionRequest, timeout: float) -> CompletionResponse:
         """
@@ -74,9 +71,7 @@ class GeminiProvider:
         """
         model = self._find_model(request.model)
         body, path = requests.write_request(request, model), f"{_page(model)}:generateContent"
-        answer = _format.complete(
-            self._account, path, body, timeout, shapes.EventReader(), once=request.once
-        )
+        answer = self._complete(path, body, timeout, shapes.EventReader(), once=request.once)
         return answer if answer.model else attrs.evolve(answer, model=model)
 
     def stream(self, request: CompletionRequest, timeout: float) -> AnswerStream:
@@ -90,9 +85,7 @@ class GeminiProvider:
         model = self._find_model(request.model)
         body = requests.write_request(request, model)
         path = f"{_page(model)}:streamGenerateContent?alt=sse"
-        return _format.stream(
-            self._account, path, body, timeout, shapes.EventReader(), once=request.once
-        )
+        return self._stream(path, body, timeout, shapes.EventReader(), once=request.once)
 
     def embed(self, texts: Sequence[str], model: str | None, timeout: float) -> EmbeddingResponse:
         """
@@ -113,34 +106,11 @@ class GeminiProvider:
         answer = shapes.read_embeddings(self._account.ask(path, body, timeout))
         return attrs.evolve(answer, model=named)
 
-    def ping(self, timeout: float) -> None:
-        """
-        Ask for the list of models, or for the page named instead; it tells of the key too.
-
-        Raises:
-            ProviderError: of the class that tells what went wrong.
-        """
-        self._account.visit(self._ping_path, timeout)
-
-    def close(self) -> None:
-        """Close the idle connections."""
-        self._account.close()
-
-    def reset_after_fork(self) -> None:
-        """Give up the parent's connections."""
-        self._account.reset_after_fork()
-
     def _find_model(self, named: str | None) -> str:
         model = named or self.model
         if model is None:
             valid.refuse("model", "a name, which the URL needs", model)
         return model
-
-    def __repr__(self) -> str:
-        return f"GeminiProvider({self._account!r}, model={self.model!r})"
-
-    def __reduce__(self) -> NoReturn:
-        _format.refuse_pickle(self)
 
 
 def _sign(key: str) -> Mapping[str, str]:

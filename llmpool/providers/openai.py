@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from llmpool import _validators as valid
 from llmpool.messages import CompletionRequest, CompletionResponse, EmbeddingResponse
-from llmpool.providers import _format
 from llmpool.providers import _openai_shapes as shapes
-from llmpool.providers._account import Account, bearer
+from llmpool.providers._account import bearer
 from llmpool.providers._forward import Forwarded, Passed
 from llmpool.providers._keys import Key
 from llmpool.providers._presets import find_key, find_preset
+from llmpool.providers._provider import HttpProvider
 from llmpool.providers._stream import AnswerStream
 
 _CHAT = "/chat/completions"
 
 
-class OpenAIProvider:
+class OpenAIProvider(HttpProvider):
     """
     One key at one OpenAI-compatible server.
 
@@ -55,20 +54,18 @@ class OpenAIProvider:
         verify: bool | str = True,
         connect_timeout: float = 5.0,
     ) -> None:
-        valid.as_text("model", model, none=True)
-        _format.check_page(ping_path)
-        self.model = model
-        self.base_url = base_url
-        self._ping_path = ping_path
-        self._account = Account(
+        super().__init__(
             base_url,
             api_key,
             bearer,
+            model=model,
+            ping_path=ping_path,
             headers=headers,
             proxies=proxies,
             verify=verify,
             connect_timeout=connect_timeout,
         )
+        self.base_url = base_url
 
     @classmethod
     def preset(
@@ -112,7 +109,7 @@ class OpenAIProvider:
             ValueError: a streamed answer is asked for, for which there is another method.
         """
         body, reader = self._body(request), shapes.ChunkReader()
-        return _format.complete(self._account, _CHAT, body, timeout, reader, once=request.once)
+        return self._complete(_CHAT, body, timeout, reader, once=request.once)
 
     def stream(self, request: CompletionRequest, timeout: float) -> AnswerStream:
         """
@@ -122,7 +119,7 @@ class OpenAIProvider:
             ProviderError: of the class that tells what went wrong.
         """
         body, reader = shapes.ask_streamed(self._body(request)), shapes.ChunkReader()
-        return _format.stream(self._account, _CHAT, body, timeout, reader, once=request.once)
+        return self._stream(_CHAT, body, timeout, reader, once=request.once)
 
     def embed(self, texts: Sequence[str], model: str | None, timeout: float) -> EmbeddingResponse:
         """
@@ -137,15 +134,6 @@ class OpenAIProvider:
             body["model"] = named
         return shapes.read_embedding(self._account.ask("/embeddings", body, timeout))
 
-    def ping(self, timeout: float) -> None:
-        """
-        Ask for the list of models, or for the page named instead.
-
-        Raises:
-            ProviderError: of the class that tells what went wrong.
-        """
-        self._account.visit(self._ping_path, timeout)
-
     def forward(self, request: Forwarded, timeout: float) -> Passed:
         """
         Send on what a client of this format asks; its answer may be of any status.
@@ -155,19 +143,5 @@ class OpenAIProvider:
         """
         return self._account.forward(request, timeout)
 
-    def close(self) -> None:
-        """Close the idle connections."""
-        self._account.close()
-
-    def reset_after_fork(self) -> None:
-        """Give up the parent's connections."""
-        self._account.reset_after_fork()
-
     def _body(self, request: CompletionRequest) -> dict[str, Any]:
         return shapes.write_request(request, self.model)
-
-    def __repr__(self) -> str:
-        return f"OpenAIProvider({self._account!r}, model={self.model!r})"
-
-    def __reduce__(self) -> NoReturn:
-        _format.refuse_pickle(self)

@@ -14,7 +14,7 @@ from scene import PATIENCE, found_in
 
 from llmpool import ProviderPool
 from llmpool.claims import Claim
-from llmpool.entries import Wish
+from llmpool.wishes import Wish
 
 CLOSING = 30.0
 """Seconds that a server's threads may take to close their sockets."""

@@ -109,7 +109,7 @@ class Books:
         assert account.rests_until is None or now >= account.rests_until, "asked twice in a period"
         if health.state is State.UNHEALTHY and now < health.opens_at:
             assert self._pool is not None
-            assert self._pool._fail_open
+            assert self._pool._terms.fail_open
             assert account.rests_until is None, "failed open to a disabled one"
         self._tried(account)
         hold = Hold(account, health.generation, now, timeout, model)

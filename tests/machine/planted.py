@@ -12,11 +12,12 @@ from llmpool import booking
 from llmpool.booking import Booking
 from llmpool.claims import Claim
 from llmpool.cooldowns import COOL_LEAST, COOL_MOST, THAW, CoolDown
-from llmpool.entries import Entry, Wish
+from llmpool.entries import Entry
 from llmpool.health import Health, State
 from llmpool.ledger import HealthLedger
 from llmpool.outcomes import Outcome, Verdict
 from llmpool.places import Places
+from llmpool.wishes import Wish
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 

@@ -13,11 +13,11 @@ from stand import Stand, deployment, end
 from llmpool.claims import Claim
 from llmpool.clock import SystemClock
 from llmpool.config import RetryPolicy
-from llmpool.entries import Wish
 from llmpool.health import Limits
 from llmpool.ledger import HealthLedger
 from llmpool.strategies import LeastConnections
 from llmpool.testing import ManualClock
+from llmpool.wishes import Wish
 
 LIMITS = {"eu": 3, "us": 2, "ap": 1}
 CALLS = 12

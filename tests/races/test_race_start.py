@@ -9,6 +9,7 @@ import pytest
 from crowd import PATIENCE, NoLock, caught, crowd, give_way
 
 from llmpool import Deployment, HealthCheckConfig, HealthCheckerHandle, ProviderPool, checker
+from llmpool._forks import Home
 from llmpool.testing import ScriptedProvider
 
 NEVER = HealthCheckConfig(interval=3600.0, unhealthy_interval=3600.0)
@@ -79,9 +80,10 @@ def hammer_process(broken: bool) -> list[str]:
     """Have 64 threads find another process id; give what is wrong with what they make of it."""
     pool: Any = make_pool()
     pool.__class__ = Hesitant
+    pool._home = Home(pool._reset)
     if broken:
-        pool._lock = NoLock()
-    pool._pid = -1
+        pool._home.lock = NoLock()
+    pool._home.pid = -1
     problems = crowd(lambda number: pool.healthy_count())
     if pool.resets != 1:
         problems.append(f"reset {pool.resets} times")

@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llmpool import MalformedResponse, ProviderError
+from llmpool.gathered import Gathered
 from llmpool.providers import _anthropic_shapes, _gemini_shapes, _openai_shapes
-from llmpool.streams import Gathered
 from llmpool.wire import read_error
 
 ODD: list[Any] = [

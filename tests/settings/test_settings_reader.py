@@ -62,7 +62,7 @@ def test_every_table() -> None:
     assert deployment.prices is not None
     assert deployment.prices.output == 2.5
     pool = plan.build(ProviderPool, name="other")
-    assert (pool.name, pool._fail_open) == ("other", False)
+    assert (pool.name, pool._terms.fail_open) == ("other", False)
     pool.close()
 
 

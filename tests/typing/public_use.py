@@ -53,6 +53,7 @@ from llmpool import (
     Verdict,
 )
 from llmpool import testing as doubles
+from llmpool.contrib import opentelemetry, prometheus
 from llmpool.providers.base import (
     EmbeddingProvider,
     PingingProvider,
@@ -329,6 +330,26 @@ def change(pool: ProviderPool) -> bool:
     drained = pool.drain("eu", timeout=None)
     pool.resume("eu")
     return drained and pool.remove("new", timeout=1)
+
+
+class Watching(llmpool.Observer):
+    """Be told of some things."""
+
+    def attempt_ended(self, attempt: llmpool.Attempt, facts: llmpool.AttemptFacts) -> None:
+        """Look at an attempt."""
+        assert_type(facts.call, llmpool.CallFacts)
+        assert_type(facts.first_content, float | None)
+
+    def call_ended(self, call: llmpool.CallFacts, end: llmpool.CallEnd) -> None:
+        """Look at a call."""
+        assert_type(end.attempts, tuple[llmpool.Attempt, ...])
+
+
+def watch(pool: ProviderPool) -> None:
+    """Have a pool watched, by parts of one's own and by those that there are."""
+    pool.observe(Watching())
+    assert_type(prometheus.instrument(pool, namespace="mine"), ProviderPool)
+    assert_type(opentelemetry.instrument(pool), ProviderPool)
 
 
 def look_in(deployment: Deployment) -> bool | HealthCheckResult:
