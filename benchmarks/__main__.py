@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ def run_alone(benchmark: Benchmark, scale: Scale, into: Path) -> None:
 def run_apart(benchmark: Benchmark, given: argparse.Namespace) -> dict[str, Any]:
     """Run one in a process of its own, within its time: what one imports weighs on no other."""
     print(f"{benchmark.title} ({benchmark.name})", flush=True)
+    began = time.monotonic()
     with tempfile.TemporaryDirectory() as room:
         into = Path(room) / "figures.json"
         command = [
@@ -84,9 +86,12 @@ def run_apart(benchmark: Benchmark, given: argparse.Namespace) -> dict[str, Any]
         figures = json.loads(into.read_text()) if into.exists() else []
     if problem is not None:
         print(f"  failed: {problem}", flush=True)
+    seconds = round(time.monotonic() - began, 1)
+    print(f"  took {seconds:g} s", flush=True)
     return {
         "name": benchmark.name,
         "title": benchmark.title,
+        "seconds": seconds,
         "problem": problem,
         "figures": figures,
     }

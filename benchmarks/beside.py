@@ -86,7 +86,7 @@ def seasoned(scale: Scale) -> list[Figure]:
     before = scale.pick(10_000, 500)
     plan = attrs.evolve(router.PLAN, good=1.0, bad=scale.pick(6, 3), again=5.0)
     figures = []
-    for fault in ("500", "hang"):
+    for fault in ("500", "hang")[: scale.pick(2, 1)]:
         with Fleet(3) as fleet:
             story = router.by_pool(fleet, plan, fault, before)
         figures += router_figures(f"llmpool, {before:,} good calls before", fault, story)

@@ -4,16 +4,43 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Iterable, Sequence
+
+import attrs
 
 from benchmarks.measure import AT_LEAST, Figure, Scale
-from benchmarks.references import STRATEGIES, Oracle, RoundRobin, Routing, agreement
-from benchmarks.world import ATTEMPTS, SERVERS, Call, Told, Way, World, live, traffic
+from benchmarks.references import (
+    STRATEGIES,
+    Oracle,
+    RoundRobin,
+    Routing,
+    StrictOracle,
+    agreement,
+)
+from benchmarks.world import (
+    ATTEMPTS,
+    BURST_AT,
+    BURST_WHILE_FLAPPING,
+    SERVERS,
+    SPANS,
+    Told,
+    Way,
+    World,
+    live,
+    traffic,
+)
 from llmpool import Deployment, ProviderPool, errors
 from llmpool.claims import Claim
-from llmpool.entries import Wish
 from llmpool.outcomes import OK, classify
+from llmpool.strategies import BY_NAME
+from llmpool.wishes import Wish
 
-OURS = ("least_connections", "least_latency", "round_robin")
+BEST, DEFAULT = "least_latency", "least_connections"
+"""The strategy for servers that differ, which is judged, and the one that a pool has if none is named."""
+ORACLE, STRICT = "oracle", "oracle that leaves it out"
+ROUND_ROBIN = "plain round robin"
+LITELLM = "LiteLLM "
+REFERENCES = (ROUND_ROBIN, *(LITELLM + strategy for strategy in STRATEGIES))
 
 
 class Never:
@@ -90,60 +117,116 @@ class Pool:
             wish.budgeted = not claim.taken_out
 
 
+@attrs.frozen
+class Task:
+    """One way through one simulated story; the *seed* draws its traffic, and which server does what."""
+
+    name: str
+    seed: int
+    pace: float
+    burst_at: float = BURST_AT
+
+
+def simulate(task: Task) -> Told:
+    """Let a story happen."""
+    world = World(task.pace, task.seed, task.burst_at)
+    return live(_way(task, world), traffic(world, task.seed), world)
+
+
+def _way(task: Task, world: World) -> Way:
+    if task.name in BY_NAME:
+        return Pool(task.name, world, task.seed)
+    if task.name.startswith(LITELLM):
+        return Routing(task.name.removeprefix(LITELLM), random.Random(task.seed))
+    return {ORACLE: Oracle, STRICT: StrictOracle, ROUND_ROBIN: RoundRobin}[task.name]()
+
+
+Stories = dict[str, list[Told]]
+
+
+def _simulate_all(
+    names: Iterable[str], seeds: Iterable[int], pace: float, burst_at: float = BURST_AT
+) -> Stories:
+    return {name: [simulate(Task(name, seed, pace, burst_at)) for seed in seeds] for name in names}
+
+
 def beside_references(scale: Scale) -> list[Figure]:
     """Row 12: beside an oracle, and beside what LiteLLM's strategies and a plain round robin do."""
-    pace = 0.1 if scale.quick else 1.0
-    found: dict[str, list[Told]] = {}
-    for seed in range(min(scale.rounds, 3)):
-        calls = traffic(pace, seed)
-
-        def run(name: str, way: Way, world: World, calls: list[Call] = calls) -> None:
-            found.setdefault(name, []).append(live(way, calls, world))
-
-        for strategy in OURS:
-            world = World(pace)
-            run(strategy, Pool(strategy, world, seed), world)
-        run("oracle", Oracle(), World(pace))
-        run("plain round robin", RoundRobin(), World(pace))
-        for strategy in STRATEGIES:
-            run(f"LiteLLM {strategy}", Routing(strategy, random.Random(seed)), World(pace))
+    pace = scale.pick(10, 1) / 10
+    seeds = range(scale.pick(2 * scale.rounds, 1))
+    few = seeds[:3]
+    judged = (ORACLE, BEST, DEFAULT, *REFERENCES)
+    others = [strategy for strategy in BY_NAME if strategy not in judged]
+    found = _simulate_all(judged, seeds, pace) | _simulate_all(others, seeds[:1], pace)
+    at_once = _simulate_all(
+        (ORACLE, STRICT, BEST, DEFAULT, LITELLM + "least-busy"), few, pace, BURST_WHILE_FLAPPING
+    )
     figures = []
-    for name, stories in found.items():
-        figures += _figures(name, stories, found["oracle"])
-    own, others = found["least_latency"], [name for name in found if name not in (*OURS, "oracle")]
-    for name in others:
-        pairs = list(zip(own, found[name], strict=True))
-        means = [mine.mean / theirs.mean for mine, theirs in pairs]
-        tails = [mine.p99 / theirs.p99 for mine, theirs in pairs]
-        figures += [
-            Figure(f"least_latency: mean, beside {name}", "times", means, limit=1.0),
-            Figure(f"least_latency: p99, beside {name}", "times", tails, limit=1.0),
-        ]
+    for name in (BEST, DEFAULT, *others, *REFERENCES):
+        figures += _whole(name, found)
+    for name in REFERENCES:
+        figures += _beside(f"{BEST}: {{}}, beside {name}", found[BEST], found[name], 1.0)
+    for name in (BEST, DEFAULT):
+        figures += _by_span(name, found, pace)
+    figures += _at_once(at_once)
     share = agreement(scale.pick(200, 20), 1)
     figures.append(Figure("models that choose as the originals", "share", [share], AT_LEAST, 1))
     return figures
 
 
-def _figures(name: str, stories: list[Told], oracle: list[Told]) -> list[Figure]:
-    pairs = list(zip(stories, oracle, strict=True))
-    best = name == "least_latency"
+def _whole(name: str, found: Stories) -> list[Figure]:
+    """Tell of one way through all hours."""
+    failed = [told.failed for told in found[name]]
+    limit = 1.2 if name == BEST else None
+    return [
+        Figure(f"{name}: failed calls", "calls", failed, limit=0 if name in BY_NAME else None),
+        *_beside(f"{name}: {{}}, beside the oracle", found[name], found[ORACLE], limit),
+    ]
+
+
+def _by_span(name: str, found: Stories, pace: float) -> list[Figure]:
+    """Tell of one way through each part of the hours."""
+    figures = []
+    for span, (start, end) in SPANS.items():
+        own, best = (
+            [told.during(start * pace, end * pace) for told in found[way]] for way in (name, ORACLE)
+        )
+        figures += _beside(f"{name}, while {span}: {{}}, beside the oracle", own, best)
+    return figures
+
+
+def _at_once(found: Stories) -> list[Figure]:
+    """Tell of the burst that comes while one flaps, and what the sentence for that costs anybody."""
+    where = "a burst while one flaps"
+    busy = LITELLM + "least-busy"
+    figures = []
+    for name in (STRICT, BEST, DEFAULT, busy):
+        figures += _beside(f"{where}, {name}: {{}}, beside the oracle", found[name], found[ORACLE])
+    what = f"{where}, {BEST}: {{}}, beside the {STRICT}"
+    figures += _beside(what, found[BEST], found[STRICT], 1.2)
+    failed = [told.failed for told in found[BEST]]
+    figures.append(Figure(f"{where}, {BEST}: failed calls", "calls", failed, limit=0))
+    failed = [told.failed for told in found[busy]]
+    figures.append(Figure(f"{where}, {busy}: failed calls", "calls", failed))
+    return figures
+
+
+def _beside(
+    what: str, own: Sequence[Told], theirs: Sequence[Told], limit: float | None = None
+) -> list[Figure]:
+    """Divide the means, and the longest of a hundred, seed by seed."""
+    pairs = list(zip(own, theirs, strict=False))  # of some there are fewer
     return [
         Figure(
-            f"{name}: failed calls",
-            "calls",
-            [told.failed for told in stories],
-            limit=0 if name in OURS else None,
+            what.format("mean"),
+            "times",
+            [mine.mean / other.mean for mine, other in pairs],
+            limit=limit,
         ),
         Figure(
-            f"{name}: mean, beside the oracle",
+            what.format("p99"),
             "times",
-            [mine.mean / theirs.mean for mine, theirs in pairs],
-            limit=1.2 if best else None,
-        ),
-        Figure(
-            f"{name}: p99, beside the oracle",
-            "times",
-            [mine.p99 / theirs.p99 for mine, theirs in pairs],
-            limit=1.2 if best else None,
+            [mine.p99 / other.p99 for mine, other in pairs],
+            limit=limit,
         ),
     ]

@@ -46,7 +46,7 @@ SUITE = (
     Benchmark("rest", "A checker at rest, 100 deployments every 30 s", "checking:at_rest"),
     Benchmark("import", "Importing", "footprint:imports"),
     Benchmark("memory", "Memory", "footprint:memory"),
-    Benchmark("choosing", "Choosing well, by simulation", "choosing:beside_references", 240.0),
+    Benchmark("choosing", "Choosing well, by simulation", "choosing:beside_references", 400.0),
     Benchmark("haproxy", "A failing server, beside HAProxy", "beside:beside_haproxy", 420.0),
     Benchmark("router", "A failing server, beside LiteLLM's Router", "beside:beside_router", 480.0),
     Benchmark("seasoned", "A server that fails after many good calls", "beside:seasoned"),

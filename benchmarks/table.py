@@ -51,7 +51,7 @@ def _row(figure: dict[str, Any]) -> tuple[str, ...]:
     verdict = {None: "", True: "reached", False: "missed"}[figure["met"]]
     spread = ""
     if figure["rounds"] > 1:
-        spread = f"{figure['low']:g} to {figure['high']:g}"
+        spread = f"{_end(figure['low'])} to {_end(figure['high'])}"
     return (
         figure["what"],
         f"{figure['median']:g} {figure['unit']}".strip(),
@@ -59,6 +59,11 @@ def _row(figure: dict[str, Any]) -> tuple[str, ...]:
         figure["reach"] or "",
         verdict,
     )
+
+
+def _end(value: float | None) -> str:
+    """Write an end of a spread; without a number it is endless, as the p99 of those who fail too often."""
+    return "∞" if value is None else f"{value:g}"
 
 
 def put_into(page: str, report: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -13,7 +14,6 @@ import attrs
 from benchmarks.traffic import quantile
 
 SERVERS = 5
-SLOW, FAILING, FLAPPING = 2, 3, 4
 MEDIAN, SPREAD = 2.0, 0.6
 """Seconds of the middle answer, and how heavy the tail is: the sigma of a log-normal."""
 CROWD = 8
@@ -21,6 +21,18 @@ CROWD = 8
 FAILS_IN = 0.05
 ATTEMPTS = 3
 HOURS = 7200.0
+SPANS = {
+    "all is well": (0.0, 600.0),
+    "one is slow": (600.0, 2400.0),
+    "one fails fast": (2400.0, 3600.0),
+    "one flaps": (3600.0, 5400.0),
+    "all is well again": (5400.0, 6000.0),
+    "a burst comes": (6000.0, 6300.0),
+    "the burst is over": (6300.0, 7200.0),
+}
+"""What happens, and from when to when."""
+BURST_AT = 6000.0
+BURST_WHILE_FLAPPING = 4500.0
 
 
 @attrs.frozen
@@ -33,49 +45,71 @@ class Call:
 
 @attrs.frozen
 class Told:
-    """What callers met with: seconds of those that were answered, and how many were not."""
+    """
+    What callers met with: when each call came and the seconds until its answer, or infinity.
 
-    seconds: list[float]
-    failed: int
-    asked: tuple[int, ...]
+    A call that failed is so later than any that was answered; the mean is of the answered alone.
+    """
+
+    calls: list[tuple[float, float]]
+    asked: tuple[int, ...] = ()
+
+    @property
+    def failed(self) -> int:
+        """How many were not answered."""
+        return sum(1 for _, seconds in self.calls if seconds == math.inf)
 
     @property
     def mean(self) -> float:
         """The mean."""
-        return sum(self.seconds) / len(self.seconds)
+        answered = [seconds for _, seconds in self.calls if seconds < math.inf]
+        return sum(answered) / len(answered) if answered else math.nan
 
     @property
     def p99(self) -> float:
         """What one in a hundred exceeds."""
-        return quantile(self.seconds, 0.99)
+        return quantile([seconds for _, seconds in self.calls], 0.99)
+
+    def during(self, start: float, end: float) -> Told:
+        """Give the part of it that came within a span."""
+        return Told([call for call in self.calls if start <= call[0] < end])
 
 
 class World:
     """
-    The servers at this moment. One is slow for half an hour, one fails fast, one flaps while a burst
-    comes, and all recover; *pace* shortens all of it.
+    The servers at this moment. One is slow for half an hour, one fails fast, one flaps, a burst comes,
+    and each time all recover.
+
+    *seed* draws which servers these are, so that nobody is lucky by the order in which they stand;
+    *pace* shortens all of it.
     """
 
-    def __init__(self, pace: float = 1.0) -> None:
+    def __init__(self, pace: float = 1.0, seed: int = 0, burst_at: float = BURST_AT) -> None:
         self.pace = pace
         self.now = 0.0
         self.in_flight = [0] * SERVERS
+        self.slow, self.failing, self.flapping = random.Random(seed).sample(range(SERVERS), 3)
+        self._burst_at = burst_at
 
     def factor(self, server: int) -> float:
         """Give how much slower than good a server is."""
-        return 6.0 if server == SLOW and self._within(600, 2400) else 1.0
+        return 6.0 if server == self.slow and self.within("one is slow") else 1.0
 
     def fails(self, server: int) -> bool:
         """Tell whether a server fails what comes now."""
-        if server == FAILING:
-            return self._within(2400, 3600)
-        return server == FLAPPING and self._within(3600, 5400) and int(self.now / 20.0) % 2 == 1
+        if server == self.failing:
+            return self.within("one fails fast")
+        return (
+            server == self.flapping and self.within("one flaps") and int(self.now / 20.0) % 2 == 1
+        )
 
     def rate(self, at: float) -> float:
         """Give the calls per second at a time."""
-        return 10.0 if 4500 <= at / self.pace < 4800 else 3.0
+        return 10.0 if self._burst_at <= at / self.pace < self._burst_at + 300.0 else 3.0
 
-    def _within(self, start: float, end: float) -> bool:
+    def within(self, span: str) -> bool:
+        """Tell whether it is the time of one of :data:`SPANS`."""
+        start, end = SPANS[span]
         return start <= self.now / self.pace < end
 
 
@@ -95,15 +129,14 @@ class Way(Protocol):
         ...
 
 
-def traffic(pace: float, seed: int) -> list[Call]:
+def traffic(world: World, seed: int) -> list[Call]:
     """Draw the calls of all hours."""
     rng = random.Random(seed)
-    world = World(pace)
     calls: list[Call] = []
     at = 0.0
     while True:
         at += rng.expovariate(world.rate(at))
-        if at >= HOURS * pace:
+        if at >= HOURS * world.pace:
             return calls
         draws = tuple(MEDIAN * rng.lognormvariate(0.0, SPREAD) for _ in range(ATTEMPTS))
         calls.append(Call(at, draws))
@@ -114,9 +147,8 @@ def live(way: Way, calls: Sequence[Call], world: World) -> Told:
     order = itertools.count()
     agenda: list[tuple[float, int, Any]] = [(call.at, next(order), (call,)) for call in calls]
     heapq.heapify(agenda)
-    seconds: list[float] = []
+    told: list[tuple[float, float]] = []
     asked = [0] * SERVERS
-    failed = 0
 
     def attempt(call: Call, ticket: Any, nth: int) -> bool:
         server = way.choose(ticket, world)
@@ -134,13 +166,15 @@ def live(way: Way, calls: Sequence[Call], world: World) -> Told:
     while agenda:
         world.now, _, what = heapq.heappop(agenda)
         if len(what) == 1:
-            failed += not attempt(what[0], way.begin(world), 0)
-            continue
-        call, ticket, nth, server, takes, good = what
-        world.in_flight[server] -= 1
-        way.ended(ticket, server, takes, good, world)
-        if good:
-            seconds.append(world.now - call.at)
-        elif nth + 1 >= ATTEMPTS or not attempt(call, ticket, nth + 1):
-            failed += 1
-    return Told(seconds, failed, tuple(asked))
+            call = what[0]
+            lost = not attempt(call, way.begin(world), 0)
+        else:
+            call, ticket, nth, server, takes, good = what
+            world.in_flight[server] -= 1
+            way.ended(ticket, server, takes, good, world)
+            if good:
+                told.append((call.at, world.now - call.at))
+            lost = not good and (nth + 1 >= ATTEMPTS or not attempt(call, ticket, nth + 1))
+        if lost:
+            told.append((call.at, math.inf))
+    return Told(told, tuple(asked))
