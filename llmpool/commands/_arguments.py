@@ -113,13 +113,22 @@ def _add_status(commands: _Commands[argparse.ArgumentParser]) -> None:
         epilog=f"{_WHICH_POOL}\n{_STATUS_EXITS}",
     )
     _add_pool(parser)
-    parser.add_argument(
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
         "--watch",
         nargs="?",
         const=2.0,
         type=number_from(0.0, 3600.0),
         metavar="S",
         help="do so every S seconds (2), until Ctrl-C; JSON is then one line each time",
+    )
+    how.add_argument("--web", action="store_true", help="serve the status page, until Ctrl-C")
+    parser.add_argument("--host", metavar="H", help="where --web listens (127.0.0.1)")
+    parser.add_argument(
+        "--port", type=port, metavar="N", help="the port of --web (8321); 0 takes a free one"
+    )
+    parser.add_argument(
+        "--control", action="store_true", help="let the page of --web drain and resume"
     )
 
 
@@ -284,6 +293,11 @@ def number_from(least: float, most: float) -> Callable[[str], float]:
         return number
 
     return read
+
+
+def port(text: str) -> int:
+    """Read the number of a port; 0 is any."""
+    return 0 if text == "0" else count_to(65535)(text)
 
 
 def count_to(most: int) -> Callable[[str], int]:

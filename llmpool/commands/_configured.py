@@ -47,9 +47,9 @@ def blueprint(config: str | None, *, reveal: bool = True) -> configured.Blueprin
 
 
 @contextlib.contextmanager
-def pool_of(options: argparse.Namespace) -> Iterator[ProviderPool]:
+def pool_of(options: argparse.Namespace, *, checker: bool = False) -> Iterator[ProviderPool]:
     """
-    Open the pool that the options name; it has no checker thread of its own, a command checks itself.
+    Open the pool that the options name; without *checker* it has none, for a command checks itself.
 
     Raises:
         Unusable: there is no usable configuration.
@@ -57,8 +57,9 @@ def pool_of(options: argparse.Namespace) -> Iterator[ProviderPool]:
     with contextlib.ExitStack() as opened:
         plan = _demo(opened) if options.demo else blueprint(options.config)
         checks = plan.options.get("health_check") or HealthCheckConfig()
+        own = {} if checker else {"health_check": attrs.evolve(checks, enabled=False)}
         try:
-            pool = plan.build(ProviderPool, health_check=attrs.evolve(checks, enabled=False))
+            pool = plan.build(ProviderPool, **own)
         except configured.ConfigError as error:
             raise Unusable(str(error)) from None
         opened.callback(pool.close)

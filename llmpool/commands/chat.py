@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 import attrs
@@ -27,22 +27,33 @@ _clock = SystemClock()
 
 def run(options: argparse.Namespace, out: TextIO) -> int:
     """Ask what stands on the command line, or on standard input, or converse; give the exit status."""
-    question = " ".join(options.prompt)
-    talks = not question and sys.stdin.isatty()
-    if not question and not talks:
+    question = question_of(options.prompt)
+    with pool_of(options) as pool:
+        wishes = Wishes(options.model, options.system, options.max_tokens, options.timeout)
+        return talk(pool, question, wishes, as_json=options.json, out=out)
+
+
+def question_of(words: Sequence[str]) -> str:
+    """
+    Give the question that is asked, of standard input where there are no *words*; "" for a conversation.
+
+    Raises:
+        Unusable: there is none, and nobody to converse with.
+    """
+    question = " ".join(words)
+    if not question and not sys.stdin.isatty():
         question = _piped()
         if not question.strip():
             raise Unusable("chat: wanted a question, got nothing on standard input")
-    with pool_of(options) as pool:
-        chat = Chat(
-            pool,
-            Wishes(options.model, options.system, options.max_tokens, options.timeout),
-            out,
-            as_json=options.json,
-        )
-        if talks:
-            return chat.converse(input)
-        return ANSWERED if chat.ask(question) else FAILED
+    return question
+
+
+def talk(pool: ProviderPool, question: str, wishes: Wishes, *, as_json: bool, out: TextIO) -> int:
+    """Ask *question*, or converse where it is ""; give the exit status."""
+    chat = Chat(pool, wishes, out, as_json=as_json)
+    if not question:
+        return chat.converse(input)
+    return ANSWERED if chat.ask(question) else FAILED
 
 
 def _piped() -> str:

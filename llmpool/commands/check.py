@@ -31,7 +31,7 @@ _AT_A_TIME = 32
 class Question:
     """What the deployments are asked, and what an answer tells."""
 
-    check: Ping | Probe
+    check: Ping | Probe | None
     name: str
     tells: str
 
@@ -116,12 +116,18 @@ def run(
     config = HealthCheckConfig(timeout=timeout, enabled=False, max_workers=_AT_A_TIME)
     pool = ProviderPool(asked, name="check", health_check=config, check=about.check)
     try:
-        found = {result.deployment: result for result in pool.check_now()}
+        return report(pool, about, as_json=as_json, out=out)
     finally:
         pool.close()
+
+
+def report(pool: ProviderPool, about: Question | None = None, *, as_json: bool, out: TextIO) -> int:
+    """Check each deployment of *pool* once, print what was found, give the exit status."""
+    about = about or Question(None, "configured", "by the checks that are configured")
+    found = {result.deployment: result for result in pool.check_now()}
     results = [
         found.get(each.name, HealthCheckResult(each.name, False, error="no check could be begun"))
-        for each in asked
+        for each in pool.deployments
     ]
     out.write(_as_json(results, about) if as_json else _as_lines(results, about))
     return _status(results)

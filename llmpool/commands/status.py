@@ -9,7 +9,8 @@ from typing import Any, NoReturn, TextIO
 
 from llmpool import DeploymentStatus, Explanation, PoolHealthStatus, ProviderPool
 from llmpool.clock import SystemClock
-from llmpool.commands import _tables
+from llmpool.commands import _tables, page
+from llmpool.commands._arguments import Unusable
 from llmpool.commands._chronicle import TONES
 from llmpool.commands._configured import pool_of
 from llmpool.commands._tables import Table, printable
@@ -22,16 +23,25 @@ _clock = SystemClock()
 
 
 def run(options: argparse.Namespace, out: TextIO) -> int:
-    """Check and show; with ``--watch`` until Ctrl-C. Give the exit status."""
+    """Check and show; with ``--watch`` and ``--web`` until Ctrl-C. Give the exit status."""
+    if options.web:
+        page.serve(options, out)
+    if options.control or options.host is not None or options.port is not None:
+        raise Unusable("--host, --port and --control go with --web")
     with pool_of(options) as pool:
         if options.watch is not None:
             watch(pool, options.watch, as_json=options.json, out=out)
-        pool.check_now()
-        status = pool.health_status()
-        if options.json:
-            out.write(json.dumps(_record(pool, status), indent=2) + "\n")
-        else:
-            _tables.write(out, _parts(pool, status), _tables.environment())
+        return show(pool, as_json=options.json, out=out)
+
+
+def show(pool: ProviderPool, *, as_json: bool, out: TextIO) -> int:
+    """Check and show once; give the exit status."""
+    pool.check_now()
+    status = pool.health_status()
+    if as_json:
+        out.write(json.dumps(_record(pool, status), indent=2) + "\n")
+    else:
+        _tables.write(out, _parts(pool, status), _tables.environment())
     if status.healthy_deployments == status.total_deployments:
         return ALL_HEALTHY
     return SOME_HEALTHY if status.healthy_deployments else NONE_HEALTHY
