@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 
 project = "llmpool"
 author = "llmpool contributors"
@@ -15,7 +16,7 @@ extensions = [
     "sphinx.ext.doctest",
     "sphinx.ext.napoleon",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "examples/*/README.rst"]
 default_role = "any"
 nitpicky = True
 # The build must not depend on other sites, so names outside the package are no links.
@@ -34,6 +35,18 @@ autodoc_class_signature = "mixed"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+
+# The notebook is run at each build, on local servers; where nobody can run it, it is left out.
+if importlib.util.find_spec("myst_nb") is None:
+    suppress_warnings = ["toc.not_readable"]
+else:
+    extensions.append("myst_nb")
+    # Not by a cache, which would go by the notebook's text alone.
+    nb_execution_mode = "force"
+    nb_execution_raise_on_error = True
+    nb_execution_timeout = 60
+    # Progress bars are text where no browser draws them.
+    nb_output_stderr = "remove"
 
 html_theme = "furo"
 html_title = f"llmpool {version}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextvars
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -11,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from llmpool import errors
 from llmpool._threads import DaemonExecutor
 from llmpool.bell import Bell
+from llmpool.results import BatchResults
 
 _T = TypeVar("_T")
 _NAP = 0.5
@@ -54,7 +57,7 @@ def run_all(
     max_workers: int,
     progress: bool,
     return_errors: bool,
-) -> list[Any]:
+) -> BatchResults:
     """
     Call *one* for each request, side by side, each in a copy of the caller's context.
 
@@ -66,53 +69,75 @@ def run_all(
     """
     given = list(requests)
     results: list[Any] = [None] * len(given)
-    finished = 0
-    ended: Ends[_T] = Ends()
-    places: dict[Future[_T], int] = {}
+    over = threading.Event()
+
+    def ask(at: int) -> None:
+        if over.is_set():
+            return
+        # Kept here: a Ctrl-C may fall between any two steps of the thread that waits.
+        try:
+            results[at] = one(given[at])
+        except Exception as error:
+            if not return_errors:
+                over.set()
+                raise
+            results[at] = error
+
     executor = DaemonExecutor(max_workers, f"llmpool-map-{name}")
-    bar = _bar(len(given)) if progress else None
     try:
-        for at, request in enumerate(given):
-            future = _begin(executor, one, request)
-            places[future] = at
-            future.add_done_callback(ended.put)
-        while finished < len(given):
-            future = ended.take()
-            error = future.exception()
-            if error is not None and not (return_errors and isinstance(error, Exception)):
-                raise error
-            results[places[future]] = future.result() if error is None else error
-            finished += 1
+        try:
+            _ask_all(ask, executor, _bar(len(given)) if progress else None, len(given))
+        finally:
+            over.set()
+            executor.shutdown(wait=False, cancel_futures=True)
+        return BatchResults(results)
+    except KeyboardInterrupt:
+        # A second one may have cut short what comes above; the first has to be told all the same.
+        over.set()
+        done = BatchResults(results)
+        number = len(done) - len(done.missing)
+        raise errors.MapInterrupted(
+            f"interrupted with {number} of {len(done)} done", done
+        ) from None
+
+
+def _ask_all(ask: Callable[[int], None], executor: DaemonExecutor, bar: Any, number: int) -> None:
+    ended: Ends[None] = Ends()
+    try:
+        for at in range(number):
+            _begin(executor, ask, at).add_done_callback(ended.put)
+        for _ in range(number):
+            ended.take().result()
             if bar is not None:
                 bar.update(1)
-    except KeyboardInterrupt:
-        raise errors.MapInterrupted(
-            f"interrupted with {finished} of {len(given)} done", results
-        ) from None
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)
         if bar is not None:
             bar.close()
-    return results
 
 
-def _begin(executor: DaemonExecutor, one: Callable[[Any], _T], request: Any) -> Future[_T]:
+def _begin(executor: DaemonExecutor, ask: Callable[[int], None], at: int) -> Future[None]:
     context = contextvars.copy_context()
     try:
-        return executor.submit(context.run, one, request)
+        return executor.submit(context.run, ask, at)
     except RuntimeError:  # no thread: the limit is reached, or the interpreter ends
-        future: Future[_T] = Future()
+        future: Future[None] = Future()
         try:
-            future.set_result(context.run(one, request))
+            future.set_result(context.run(ask, at))
         except Exception as error:  # noqa: BLE001 - handed to whoever reads the future
             future.set_exception(error)
         return future
 
 
 def _bar(total: int) -> Any:
-    """Give a progress bar where tqdm is importable; on a stream that is no terminal it shows nothing."""
+    """Give a progress bar where tqdm is importable; on a stream that nobody watches it shows nothing."""
     try:
         from tqdm.auto import tqdm
     except ImportError:
         return None
-    return tqdm(total=total, unit="call", disable=None)
+    # A kernel's streams are no terminals, and shown all the same.
+    return tqdm(total=total, unit="call", disable=False if _in_a_kernel() else None)
+
+
+def _in_a_kernel() -> bool:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return getattr(shell, "kernel", None) is not None

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from llmpool.results import BatchResults
+
 if TYPE_CHECKING:
     from llmpool.outcomes import Attempt
 
@@ -212,9 +214,12 @@ class MapInterrupted(KeyboardInterrupt):
     ``ProviderPool.map`` was interrupted.
 
     Attributes:
-        results: in the order of the requests; ``None`` where none was ready.
+        results: a :class:`BatchResults` in the order of the requests; None where none was ready.
     """
 
     def __init__(self, message: str = "", results: Sequence[Any] = ()) -> None:
         super().__init__(message)
-        self.results: list[Any] = list(results)
+        self.results = BatchResults(results)
+
+    def _repr_html_(self) -> str:
+        return self.results._repr_html_()

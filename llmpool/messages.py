@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from llmpool import _html
 from llmpool._validators import as_count, as_number, as_text, refuse
 
 if TYPE_CHECKING:
@@ -375,6 +376,9 @@ class CompletionResponse:
             **facts,
         )
 
+    def _repr_html_(self) -> str:
+        return _html.answer(self)
+
 
 @attrs.frozen
 class StreamChunk:
@@ -420,3 +424,6 @@ class EmbeddingResponse:
     latency: float | None = attrs.field(default=None, kw_only=True)
     attempts: tuple[Attempt, ...] = attrs.field(default=(), kw_only=True, repr=_length)
     cost: float | None = attrs.field(default=None, kw_only=True)
+
+    def _repr_html_(self) -> str:
+        return _html.embeddings(self)

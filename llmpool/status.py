@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import html
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
+from llmpool import _html
 from llmpool import _validators as valid
 from llmpool.errors import one_line
 
@@ -28,21 +28,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON knows neither
     return value
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(_cell(value))}</td>" for value in row) + "</tr>"
-        for row in rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _error(given: object) -> str | None:
@@ -76,8 +61,7 @@ class HealthCheckResult:
         return dict(_plain(self))
 
     def _repr_html_(self) -> str:
-        row = (self.deployment, self.healthy, self.latency, self.error)
-        return _table(("deployment", "healthy", "latency (s)", "error"), [row])
+        return _html.check(self)
 
 
 @attrs.frozen(kw_only=True)
@@ -118,23 +102,7 @@ class DeploymentStatus:
         return dict(_plain(self))
 
     def _repr_html_(self) -> str:
-        return _table(_COLUMNS, [_row(self)])
-
-
-_COLUMNS = ("name", "state", "reason", "p50 (ms)", "p99 (ms)", "in flight", "requests", "errors")
-
-
-def _row(status: DeploymentStatus) -> tuple[Any, ...]:
-    return (
-        status.name,
-        status.state,
-        status.reason,
-        status.latency_p50_ms,
-        status.latency_p99_ms,
-        status.requests_in_flight,
-        status.total_requests,
-        status.total_errors,
-    )
+        return _html.deployment(self)
 
 
 @attrs.frozen(kw_only=True)
@@ -162,8 +130,25 @@ class PoolHealthStatus:
         return dict(_plain(self))
 
     def _repr_html_(self) -> str:
-        head = f"<p>{self.healthy_deployments} of {self.total_deployments} healthy</p>"
-        return head + _table(_COLUMNS, [_row(status) for status in self.deployments])
+        return _html.pool(self)
+
+
+def summed_up(statuses: tuple[DeploymentStatus, ...], *, checker_alive: bool) -> PoolHealthStatus:
+    """Give the whole pool's status from its deployments'."""
+    healthy = [status for status in statuses if status.healthy]
+    costs = [status.cost for status in statuses if status.cost is not None]
+    medians = [status.latency_p50_ms for status in healthy if status.latency_p50_ms is not None]
+    return PoolHealthStatus(
+        total_deployments=len(statuses),
+        healthy_deployments=len(healthy),
+        avg_latency_ms=sum(medians) / len(medians) if medians else None,
+        pool_healthy=bool(healthy),
+        deployments=statuses,
+        checker_alive=checker_alive,
+        input_tokens=sum(status.input_tokens for status in statuses),
+        output_tokens=sum(status.output_tokens for status in statuses),
+        cost=sum(costs) if costs else None,
+    )
 
 
 @attrs.frozen

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from checking import WALL, pool_of, threads_named, until
+from checking import WALL, in_thread, pool_of, threads_named, until
 
 from llmpool import (
     CompletionResponse,
@@ -163,6 +163,100 @@ def test_an_interrupt_within_a_call() -> None:
     assert [getattr(result, "text", None) for result in caught.value.results] == ["0", None]
 
 
+class AtTheBar:
+    """A bar before which the caller stands until the calls are over, and is interrupted then."""
+
+    def __init__(self, *, at: str, over: Any) -> None:
+        self._at = at
+        self._over = over
+        self.closings = 0
+
+    def update(self, count: int) -> None:
+        until(self._over)
+        if self._at == "update":
+            raise KeyboardInterrupt
+
+    def close(self) -> None:
+        self.closings += 1
+        if self._at == "close" or (self.closings == 1 and self._at == "update"):
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("at", ["update", "close"])
+def test_an_interrupt_while_answers_wait_to_be_counted(
+    at: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None of them is lost, nor by a second interrupt as the bar is closed, nor when all was done."""
+    echo = Echo()
+    bar = AtTheBar(at=at, over=lambda: len(echo.came) == 5 and not threads_named("llmpool-map-"))
+    monkeypatch.setattr(batch, "_bar", lambda total: bar)
+    with pytest.raises(MapInterrupted, match="interrupted with 5 of 5 done") as caught:
+        pool_of(echo).map([str(number) for number in range(5)])
+    assert texts(caught.value.results) == ["0", "1", "2", "3", "4"]
+
+
+def test_an_interrupt_at_any_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it falls on the waiting thread, what was done before is told, and no more is begun."""
+
+    def play(point: int) -> int:
+        done: list[int] = []
+        seen = 0
+
+        def trace(frame: Any, event: str, arg: Any) -> Any:
+            nonlocal seen
+            code = frame.f_code
+            if code.co_filename != batch.__file__ or code.co_name in ("ask", "run_all"):
+                # Within the latter an interrupt before the first try or after the last is a plain one.
+                return trace if code.co_filename == batch.__file__ else None
+            frame.f_trace_opcodes = True
+            if event == "opcode":
+                seen += 1
+                if seen == point:
+                    raise KeyboardInterrupt
+            return trace
+
+        def one(request: int) -> int:
+            done.append(request)
+            return request
+
+        before = sys.gettrace()
+        sys._getframe().f_trace_opcodes = True  # Python 3.12 sees them only where tracing begins
+        sys.settrace(trace)
+        try:
+            results = batch.run_all(
+                one, range(4), name="x", max_workers=1, progress=False, return_errors=True
+            )
+        except MapInterrupted as interrupted:
+            assert seen == point
+            results = interrupted.results
+        else:
+            assert point == 0
+        finally:
+            sys.settrace(before)
+        assert [result for result in results if result is not None] == done
+        assert len(results) == 4
+        return seen
+
+    def refuse(executor: Any, *call: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    # The calls run on the waiting thread, so that how many are done at a point is no matter of luck.
+    monkeypatch.setattr(batch.DaemonExecutor, "submit", refuse)
+
+    def played(point: int) -> int:
+        # In a thread of its own, for an interrupt within a handler leaves its thread the error that was
+        # being handled, and all later ones would hang on it.
+        thread, seen = in_thread(lambda: play(point))
+        thread.join(WALL)
+        assert seen, f"at point {point}"
+        return seen[0]
+
+    steps = played(0)
+    assert steps > 100
+    for point in range(1, steps + 1):
+        played(point)
+
+
 def test_waiting_longer_than_a_nap(monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes on waiting."""
     monkeypatch.setattr(batch, "_NAP", 0.001)
@@ -249,6 +343,45 @@ def test_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(answers[1], InvalidRequest)
 
 
+def test_an_error_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the batch, as ever: nothing is asked after it."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    echo = Echo()
+    echo.errors["1"] = InvalidRequest("too odd", status=400)
+    pool = pool_of(echo)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(InvalidRequest, match="too odd"):
+        pool.map(["0", "1", "2"])
+    assert echo.came == ["0", "1"]
+
+
+def test_a_second_interrupt_as_the_first_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is queued is not asked, though nobody came to drop it."""
+
+    def interrupted(executor: Any, **how: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch.DaemonExecutor, "shutdown", interrupted)
+    echo = Echo()
+    gate = echo.gates["1"] = threading.Event()
+    pool = pool_of(echo)
+
+    def interrupt() -> None:
+        until(lambda: "1" in echo.came)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(MapInterrupted, match="interrupted with 1 of 4 done") as caught:
+        pool.map([str(number) for number in range(4)], max_workers=1)
+    assert caught.value.results[0].text == "0"
+    gate.set()
+    until(lambda: threads_named("llmpool-map-") == [])
+    assert echo.came == ["0", "1"]
+
+
 def test_nobody_can_be_asked() -> None:
     """It is an error like any other."""
     pool: ProviderPool = pool_of(ScriptedProvider(RateLimited("slow down", retry_after=60.0)))
@@ -298,6 +431,26 @@ def test_a_bar(bars: list[Bar]) -> None:
     with pytest.raises(ZeroDivisionError):
         pool.map(["0"])
     assert bars[1].closed
+
+
+@pytest.mark.parametrize(
+    ("shell", "disable"),
+    [
+        (types.SimpleNamespace(kernel=object()), False),
+        (types.SimpleNamespace(), None),
+        (None, None),
+    ],
+    ids=["a notebook", "IPython in a terminal", "IPython imported"],
+)
+def test_a_bar_in_a_notebook(
+    shell: Any, disable: bool | None, bars: list[Bar], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its streams are no terminals, and the bar is shown."""
+    interactive = types.ModuleType("IPython")
+    interactive.get_ipython = lambda: shell  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", interactive)
+    pool_of(Echo()).map(["0"])
+    assert bars[0].settings["disable"] is disable
 
 
 def test_no_bar_is_wanted(bars: list[Bar]) -> None:

@@ -9,6 +9,7 @@ import math
 import pickle
 from typing import Any
 
+import attrs
 import pytest
 
 from llmpool.config import Deployment
@@ -100,16 +101,36 @@ def test_a_mapping_in_a_value() -> None:
 def test_in_a_notebook(value: Any) -> None:
     """A table; names and errors, which may be anybody's, are text in it."""
     shown = Shown(value._repr_html_())
-    assert shown.tags <= {"table", "thead", "tbody", "tr", "th", "td", "p"}
+    assert shown.tags <= {"div", "p", "table", "thead", "tbody", "tr", "th", "td", "span"}
     assert EVIL in "".join(shown.words)
 
 
 def test_cells() -> None:
     """Numbers are short, and what is not known is a dash."""
     words = Shown(POOL._repr_html_()).words
-    assert words[0] == "1 of 2 healthy"
-    assert "12.3" in words
-    assert "–" in words
+    assert words[0] == "1 of 2 healthy · no checker runs here"
+    assert {"12.3", "–", "∞", "\xa0unhealthy"} <= set(words)
+
+
+def test_what_says_nothing() -> None:
+    """Columns that would be empty are left out, and what is known is told."""
+    fine = DeploymentStatus(name="eu", healthy=True, state="healthy")
+    assert Shown(fine._repr_html_()).words[:3] == ["name", "state", "p50 (ms)"]
+    busy = PoolHealthStatus(
+        total_deployments=1,
+        healthy_deployments=1,
+        avg_latency_ms=1234.5,
+        pool_healthy=True,
+        deployments=(attrs.evolve(fine, cost=0.000012, latency_p50_ms=1234.5),),
+        checker_alive=True,
+        input_tokens=10_000,
+        output_tokens=1,
+        cost=0.000012,
+    )
+    words = Shown(busy._repr_html_()).words
+    told = "1 of 1 healthy · 1,234 ms on average · the checker runs · 10,000 tokens in, 1 out · cost 1.2e-05"
+    assert words[0] == told
+    assert {"cost", "1.2e-05", "1,234"} <= set(words)
 
 
 @pytest.mark.parametrize(
