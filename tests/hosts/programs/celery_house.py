@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import folder_broker  # noqa: F401 - it is what folder:// stands for
 import house
 from celery import Celery
 
+from llmpool import RetryPolicy
+from llmpool.contrib.celery import retry_later
+
 FOLDER = os.environ["HOUSE_FOLDER"]
 
-app = Celery("house", broker="filesystem://", backend=f"file://{FOLDER}/results")
+app = Celery("house", broker="folder://", backend=f"file://{FOLDER}/results")
 app.conf.update(
     broker_transport_options={
         "data_folder_in": f"{FOLDER}/queue",
@@ -34,3 +38,27 @@ def ask(label: str) -> dict[str, Any]:
 def look() -> dict[str, Any]:
     """Tell how the pool is."""
     return house.state(house.POOL)
+
+
+IMPATIENT = house.build(retry=RetryPolicy(max_wait=0.0))
+"""A pool that leaves the waiting to the queue."""
+
+
+@app.task(bind=True, acks_late=True, reject_on_worker_lost=True, max_retries=None)
+def put_off(task: Any, question: str) -> dict[str, Any]:
+    """Ask one question, later if need be."""
+    with retry_later(task):
+        text = IMPATIENT.complete(question, timeout=60).text
+    return {"pid": os.getpid(), "text": text, "retries": task.request.retries}
+
+
+@app.task(soft_time_limit=1)
+def hurry(question: str) -> str:
+    """Ask one question in a second."""
+    return house.POOL.complete(question, timeout=60).text
+
+
+@app.task
+def fail(question: str) -> str:
+    """Ask one question, once."""
+    return IMPATIENT.complete(question, timeout=60, retry=False).text

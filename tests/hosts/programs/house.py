@@ -75,6 +75,7 @@ def state(pool: ProviderPool) -> dict[str, Any]:
         "healthy": [each.name for each in whole.deployments if each.healthy],
         "in_flight": sum(each.requests_in_flight for each in whole.deployments),
         "asked": sum(each.total_requests for each in whole.deployments),
+        "errors": sum(each.total_errors for each in whole.deployments),
         "checked": {
             name: check.timestamp.isoformat() if check is not None and check.healthy else None
             for name, check in checks.items()
