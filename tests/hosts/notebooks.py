@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
-from hosted import EXIT_SECONDS, START_SECONDS, WALL, until
+from hosted import EXIT_SECONDS, PATIENCE, START_SECONDS, WALL, until
 
 
 @attrs.define
@@ -86,9 +86,14 @@ class Notebook:
         return said
 
     def interrupt(self) -> Said:
-        """Press the stop button; wait for the end of the cell."""
-        self._manager.interrupt_kernel()
-        return self.read(lambda said: said.over)
+        """Press the stop button, as often as it takes; wait for the end of the cell."""
+        # One that falls into a finaliser is lost: Python tells of it and goes on.
+        while True:
+            self._manager.interrupt_kernel()
+            again = time.monotonic() + PATIENCE
+            said = self.read(lambda said, again=again: said.over or time.monotonic() > again)
+            if said.over:
+                return said
 
     def shut_down(self) -> bool:
         """Ask the kernel to end; tell whether it did so promptly."""

@@ -11,7 +11,7 @@ from hosted import PATIENCE, until
 from notebooks import Notebook
 from sites import hang_checks
 
-from llmpool.testing import Hang, LocalServer, Stall
+from llmpool.testing import FailWhen, Hang, LocalServer, Stall
 
 pytestmark = [
     pytest.mark.needs("ipykernel", "jupyter_client", "nbclient"),
@@ -22,7 +22,7 @@ pytestmark = [
 
 FIRST = """
 import gc, threading
-import house
+import house, llmpool
 
 def checkers():
     return sum(each.name.startswith("llmpool-checker-") for each in threading.enumerate())
@@ -36,6 +36,8 @@ assert not house.astray(pool, "cell")
 """
 BRIEFLY = "%xmode Minimal"
 """To show where an interrupt fell takes a kernel a second."""
+FORGET = "import sys\nsys.last_exc = sys.last_value = sys.last_traceback = None"
+"""The traceback of an interrupted cell holds what its frames held, such as a stream that was open."""
 FINE = "(0, ['eu', 'us'], 0)"
 
 
@@ -130,30 +132,55 @@ def test_interrupts_at_any_moment(
         notebook.begin(cell)
         assert until(functools.partial(asked, eu, us, enough))
         assert notebook.interrupt().error == "KeyboardInterrupt"
+        notebook.run(FORGET)
         assert until(lambda: notebook.run("state()").data["text/plain"] == FINE)
 
 
 def test_an_interrupted_map(notebook: Notebook, eu: LocalServer, us: LocalServer) -> None:
-    """What was done is kept."""
-    eu.behave(Hang(), on="chat")
-    us.behave(Hang(), on="chat")
-    enough = eu.hits("chat") + us.hits("chat") + 4
-    notebook.begin("pool.map(['hello'] * 8, max_workers=4, progress=False)")
+    """What was done is kept, also where nobody caught the error, and the rest can be asked."""
+    eu.behave(FailWhen("hang", Hang()), on="chat")
+    us.behave(FailWhen("hang", Hang()), on="chat")
+    enough = eu.hits("chat") + us.hits("chat") + 8
+    notebook.run("questions = [f'question {n}' for n in range(6)] + ['hang'] * 4")
+    notebook.begin("pool.map(questions, max_workers=2)")
     assert until(functools.partial(asked, eu, us, enough))
     assert notebook.interrupt().error == "MapInterrupted"
     eu.restore()
     us.restore()
+    said = notebook.run("import sys\ndone = sys.last_value.results\ndone.missing")
+    assert said.data["text/plain"] == "[6, 7, 8, 9]"
+    shown = notebook.run("sys.last_value").data
+    assert "4 not done" in shown["text/html"]
+    assert "echo: question 5" in shown["text/html"]
     assert until(lambda: notebook.run("state()").data["text/plain"].startswith("(0, ['eu', 'us']"))
-    said = notebook.run("[each.text for each in pool.map(['a', 'b'], progress=False)]")
-    assert said.data["text/plain"] == "['echo: a', 'echo: b']"
+    notebook.run("done.fill(done.missing, pool.map([questions[n] for n in done.missing]))")
+    said = notebook.run("[each.text for each in done] == [f'echo: {each}' for each in questions]")
+    assert said.data["text/plain"] == "True"
+
+
+@pytest.mark.parametrize("widgets", ["", "import sys; sys.modules['ipywidgets'] = None"])
+def test_a_bar(widgets: str, notebook: Notebook) -> None:
+    """It is drawn, or written where there are no widgets to draw it."""
+    notebook.run(widgets)
+    notebook.run("import warnings; warnings.simplefilter('ignore')")
+    said = notebook.run("answers = pool.map(['hello'] * 4)")
+    assert "4/4" in said.text or "application/vnd.jupyter.widget-view+json" in said.data
 
 
 def test_what_is_shown(notebook: Notebook) -> None:
-    """A pool and its state are a table, and a line where there are no tables."""
-    for cell in ("pool", "pool.health_status()", "pool.health('eu')"):
+    """A pool, its state and a batch are a table, an answer is its text; and all are a line elsewhere."""
+    cells = {
+        "pool": "eu",
+        "pool.health_status()": "eu",
+        "pool.health('eu')": "eu",
+        "pool.map(['hello', 'good\\nmorning'])": "echo: good morning",
+        "pool.complete('good\\nmorning')": "echo: good\nmorning",
+        "llmpool.CompletionResponse('half a sign: \\ud83d')": "half a sign: ?",
+        "pool.embed(['one', 'two'])": "2 vectors",
+    }
+    for cell, words in cells.items():
         shown = notebook.run(cell).data
-        assert "<table" in shown["text/html"]
-        assert "eu" in shown["text/html"]
+        assert words in shown["text/html"]
         assert shown["text/plain"]
 
 
