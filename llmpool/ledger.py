@@ -469,11 +469,14 @@ class HealthLedger:
         return claim.entry.fair_time()
 
     @_section
-    def status(self) -> dict[str, DeploymentStatus]:
-        """Show every deployment at one moment."""
+    def status(self, only: str | None = None) -> dict[str, DeploymentStatus]:
+        """Show every deployment at one moment, or that of one name if it is there."""
         now = self._clock.now()
         self._catch_up(now)
-        return {entry.name: entry.status(now) for entry in list(self._roster.entries.values())}
+        entries = list(self._roster.entries.values())
+        return {
+            entry.name: entry.status(now) for entry in entries if only is None or entry.name == only
+        }
 
     @_section
     def explain(self) -> dict[str, Explanation]:

@@ -698,7 +698,7 @@ class ProviderPool:
             KeyError: there is no deployment of that name.
         """
         self._home.arrive()
-        return self._ledger.status()[self._known(name)]
+        return self._ledger.status(self._known(name))[name]
 
     def all_health(self) -> dict[str, DeploymentStatus]:
         """Show every deployment, by name."""

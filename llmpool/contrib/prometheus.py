@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -92,7 +93,7 @@ class _Metrics:
         )
         self.up = _client.Gauge(
             "deployment_up",
-            "Whether a deployment is healthy (1) or not (0).",
+            "Whether a deployment is healthy and not drained (1) or not (0).",
             place,
             # Not the least of all: a forked process has zeros until it first sets a value, and these
             # are older than anything that was ever set.
@@ -155,14 +156,18 @@ class _PoolObserver(Observer):
         self._metrics = metrics
         self._pool = label(pool.name)
         self._models = Models(pool)
+        # Weakly, so that a forgotten pool is collected.
+        self._asked = weakref.ref(pool)
+        # Guards the gauges of the deployments and what was last seen of each, so that none is set from an
+        # older look than the last. It re-enters for a signal handler.
+        self._lock = threading.RLock()
         self._states: dict[str, str] = {}
         self._pid = os.getpid()
 
     def look_at(self, pool: ProviderPool) -> None:
-        """Take the states as they are; what was told meanwhile is newer."""
-        for name, status in pool.all_health().items():
-            if name not in self._states:
-                self._set_state(name, status.state)
+        """Take the states as they are."""
+        for deployment in pool.deployments:
+            self._show(deployment.name)
 
     def attempt_started(self, facts: AttemptFacts) -> None:
         """Count what is under way, and who takes over from whom."""
@@ -178,6 +183,7 @@ class _PoolObserver(Observer):
         """Count it by what came of it."""
         self._arrive()
         facts.call.notes[self] = attempt
+        self._follow(facts.deployment)
         metrics = self._metrics
         where = (self._pool, label(facts.deployment))
         model = self._models.bounded(facts.model or facts.upstream)
@@ -197,17 +203,28 @@ class _PoolObserver(Observer):
         outcome = "ok" if result.healthy else "failed"
         told = self._metrics.check_duration.labels(self._pool, label(result.deployment), outcome)
         told.observe(result.latency)
+        self._follow(result.deployment)
 
     def state_changed(self, event: Event) -> None:
         """Show the deployment's; the checker has none."""
         self._arrive()
         if event.deployment:
-            self._set_state(event.deployment, event.new)
+            self._show(event.deployment)
 
-    def _set_state(self, deployment: str, state: str) -> None:
-        self._states[deployment] = state
-        gauge = self._metrics.up.labels(self._pool, label(deployment))
-        gauge.set(1.0 if state == "healthy" else 0.0)
+    def _follow(self, deployment: str) -> None:
+        """Look again at one that is recovering: it proves itself without a change of its state."""
+        if self._states.get(deployment) == "recovering":
+            self._show(deployment)
+
+    def _show(self, deployment: str) -> None:
+        pool = self._asked()
+        if pool is None:
+            return  # its last words
+        with self._lock, contextlib.suppress(KeyError):  # it may be removed meanwhile
+            status = pool.health(deployment)
+            self._states[deployment] = status.state
+            gauge = self._metrics.up.labels(self._pool, label(deployment))
+            gauge.set(1.0 if status.healthy and status.state != "draining" else 0.0)
 
     def _arrive(self) -> None:
         """Show the states anew in a forked child, where each gauge of several processes starts at zero."""
@@ -215,5 +232,6 @@ class _PoolObserver(Observer):
         if self._pid == pid:
             return
         self._pid = pid
-        for deployment, state in list(self._states.items()):
-            self._set_state(deployment, state)
+        self._lock = threading.RLock()
+        for deployment in list(self._states):
+            self._show(deployment)

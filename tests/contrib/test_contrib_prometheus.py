@@ -17,6 +17,7 @@ from llmpool import (
     CompletionResponse,
     Custom,
     Deployment,
+    Event,
     HealthCheckConfig,
     ProviderPool,
     RateLimited,
@@ -94,6 +95,7 @@ def test_a_call_with_a_failover(registry: Any) -> None:
         f"llmpool_request_duration_seconds_count{first}": 1.0,
         f"llmpool_request_duration_seconds_count{second}": 1.0,
         'llmpool_failovers_total{from="a",pool="main",reason="rate_limited"}': 1.0,
+        'llmpool_deployment_up{deployment="a",pool="main"}': 1.0,
         'llmpool_deployment_up{deployment="b",pool="main"}': 1.0,
         f'{tokens}"input"}}': 30.0,
         f'{tokens}"output"}}': 12.0,
@@ -179,18 +181,58 @@ def test_states(registry: Any) -> None:
     assert up() == {"a": 0.0, "b": 1.0}
 
 
-def test_states_that_change_while_it_is_put_on(registry: Any) -> None:
-    """What is told is newer than what was found."""
-    pool = pool_of(ScriptedProvider())
+def test_a_rate_limit(registry: Any) -> None:
+    """It takes calls away and is no sickness."""
+    limited = RateLimited("slow down", status=429, retry_after=30.0)
+    pool = instrument(pool_of(*map(ScriptedProvider, [limited, "fine"])), registry=registry)
+    assert pool.complete(PROMPT).text == "fine"
+    assert pool.health("a").state == "cooling"
+    assert values(registry)['llmpool_deployment_up{deployment="a",pool="main"}'] == 1.0
 
-    def look() -> Any:
-        found = ProviderPool.all_health(pool)
-        pool.drain("a", timeout=0.0)
-        return found
 
-    pool.all_health = look  # type: ignore[method-assign]
-    instrument(pool, registry=registry)
-    assert 'llmpool_deployment_up{deployment="a",pool="main"}' not in values(registry)
+def test_one_that_proves_itself(registry: Any) -> None:
+    """It is up from its first good check on, though it is recovering for long: no event tells of it."""
+    clock = ManualClock()
+    health_check = HealthCheckConfig(failure_threshold=1, recovery_threshold=2, enabled=False)
+    well: list[bool] = [False]
+    pool = instrument(
+        ProviderPool(
+            [Deployment("a", ScriptedProvider())],
+            name="main",
+            health_check=health_check,
+            check=Custom(lambda deployment: well[0]),
+            clock=clock,
+        ),
+        registry=registry,
+    )
+    up = 'llmpool_deployment_up{deployment="a",pool="main"}'
+    pool.check_now()
+    assert up not in values(registry)
+    clock.advance(121.0)  # its sentence is over, and nothing was heard of it
+    assert pool.health("a").state == "recovering"
+    well[0] = True
+    seen = []
+    for _ in range(2):
+        pool.check_now()
+        seen.append((pool.health("a").healthy, up in values(registry)))
+    assert seen[-1] == (True, True)
+    assert all(healthy == shown for healthy, shown in seen)
+    assert pool.health("a").state == "recovering"
+    pool.close()
+
+
+def test_one_that_is_gone(registry: Any) -> None:
+    """A change of one that was removed meanwhile, or of a pool that was forgotten, is no error."""
+    pool = instrument(pool_of(ScriptedProvider()), registry=registry)
+    up = 'llmpool_deployment_up{deployment="b",pool="main"}'
+    [observer] = pool._announcer.audience._observers  # type: ignore[union-attr]
+    gone: Any = observer
+    gone.state_changed(Event("main", "b", "healthy", "unhealthy", None, 0.0))
+    assert up not in values(registry)
+    del pool
+    gc.collect()
+    gone.state_changed(Event("main", "a", "healthy", "unhealthy", None, 0.0))
+    assert values(registry)['llmpool_deployment_up{deployment="a",pool="main"}'] == 1.0
 
 
 def test_a_forked_child(registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
