@@ -507,6 +507,9 @@ class HealthLedger:
         while self._held():
             self._lock.release()
         with self._lock:  # critical section
+            for watch in list(self.watches.values()):
+                if watch() is None:
+                    self.lost.put(watch)  # its note may have been taken, and not been followed
             self._places.mend(self._clock.now())
             self._roster.version += 1
 

@@ -147,11 +147,13 @@ class Places:
 
     def collect(self, facts: Mapping[str, Any], now: float) -> None:
         """Take back the place of a claim that was forgotten, whose fields were *facts*."""
-        self.watches.pop(facts["token"], None)
-        entry, story = facts.get("entry"), facts["wish"].story
-        if entry is not None and self.give_back(entry, facts["token"], now) and story is not None:
-            told = facts.get("usage"), facts.get("first_content")
-            self._roster.news.append(functools.partial(story.forgotten, *told))
+        token, entry, story = facts["token"], facts.get("entry"), facts["wish"].story
+        if entry is not None:
+            if story is not None and token in entry.open:
+                told = facts.get("usage"), facts.get("first_content")
+                self._roster.news.append(functools.partial(story.forgotten, *told))
+            self.give_back(entry, token, now)
+        self.watches.pop(token, None)  # at last: by its watch a claim is found again
 
     def give_back(self, entry: Entry, token: int, now: float) -> bool:
         """Take back a place whose claim never came to an outcome, if it was still taken."""

@@ -169,20 +169,23 @@ class CompletionStream(Iterator[StreamChunk]):
 
     def _read(self) -> StreamChunk | None:
         try:
-            chunk = self._opened.next(committed=True)
-            if chunk is None:
-                self._end(out.OK)
-            return chunk
-        except Exception as error:
-            if self._ended:
-                return None  # closed by another thread, which is what broke the read off
-            outcome = self._judge(error)
-            self._end(outcome, error if outcome.foreign else errors.StreamInterrupted.__name__)
-            if outcome.foreign:
-                raise
-            failure = self._interrupted(outcome)
-            error.__traceback__ = None
+            try:
+                chunk = self._opened.next(committed=True)
+            except Exception as error:
+                if self._ended:
+                    return None  # closed by another thread, which is what broke the read off
+                outcome = self._judge(error)
+                self._end(outcome, error if outcome.foreign else errors.StreamInterrupted.__name__)
+                if outcome.foreign:
+                    raise
+                failure = self._interrupted(outcome)
+                error.__traceback__ = None
+            else:
+                if chunk is None:
+                    self._end(out.OK)
+                return chunk
         except BaseException as error:
+            # The reader's own, or a signal handler's, which may come while the end is booked.
             self._end(out.IGNORED, error)
             raise
         # Outside the block, so that nothing of the transport is chained to it.
@@ -222,9 +225,10 @@ class CompletionStream(Iterator[StreamChunk]):
     def _end(self, outcome: Outcome, error: BaseException | str | None = None) -> None:
         if self._ended:
             return
-        self._ended = True
-        self._claim.usage = self._answer.usage
         try:
+            # Not before the block: an interrupt between would leave it ended, and the place taken.
+            self._ended = True
+            self._claim.usage = self._answer.usage
             self._claim.settle(outcome, self._opened.waited)
         finally:
             self._claim.release()

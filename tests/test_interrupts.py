@@ -18,7 +18,15 @@ from stand import Caller, Stand, deployment, end
 from witness import Witness
 
 import llmpool
-from llmpool import CallFacts, Deployment, HealthCheckerHandle, ProviderPool, errors, telling
+from llmpool import (
+    CallFacts,
+    CompletionStream,
+    Deployment,
+    HealthCheckerHandle,
+    ProviderPool,
+    errors,
+    telling,
+)
 from llmpool.calls import Call, Conduct
 from llmpool.claims import Claim
 from llmpool.health import Limits
@@ -48,6 +56,9 @@ FILES = {
         "metronome",
         "observers",
         "telling",
+        "sending",
+        "streams",
+        "gathered",
     )
 } | {threading.__file__}
 """Where the interrupts fall."""
@@ -57,11 +68,23 @@ DELICATE = {
     *("find", "grant", "serve", "leave", "collect", "close", "mend"),
     *("run", "_attempt", "_failed", "wait", "set"),
     *("carry", "leave", "finish"),
+    *("_catch_up", "give_back", "_read", "_end"),
 }
 """Functions in which they fall at each opcode; in all others at every third."""
 
+Scene = Callable[[Callable[..., Any]], None]
 Point = tuple[int, int]
 """A moment of an action: the number of the frame, and of the opcode in it."""
+
+
+def is_of_finaliser(frame: FrameType) -> bool:
+    """Tell whether an interrupt would be lost there: Python tells of it and goes on."""
+    caller = frame.f_back
+    return "__del__" in (frame.f_code.co_name, caller.f_code.co_name if caller else "")
+
+
+class TimeUp(Exception):
+    """What a signal handler may raise as well: the time for a task is over."""
 
 
 class Intruder:
@@ -71,23 +94,25 @@ class Intruder:
         self._point = point
         self._act = act
         self.came = False
+        self.went_through = False
         self.seen: list[tuple[str, list[int]]] = []  # the functions, and a count of their opcodes
 
     def during(self, action: Callable[[], object]) -> None:
-        """Run *action*; a KeyboardInterrupt ends it, and is taken in here."""
+        """Run *action*; what the handler raises ends it, and is taken in here."""
         before = sys.gettrace()
         sys._getframe().f_trace_opcodes = True  # Python 3.12 sees it only where tracing begins
         sys.settrace(self._enter)
         try:
             action()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, TimeUp):
             assert self.came
+            self.went_through = True
         finally:
             sys.settrace(before)
 
     def _enter(self, frame: FrameType, event: str, arg: Any) -> Any:
         code = frame.f_code
-        if self.came or code.co_filename not in FILES:
+        if self.came or code.co_filename not in FILES or is_of_finaliser(frame):
             return None
         number, count = len(self.seen), [0]
         self.seen.append((code.co_name, count))
@@ -127,10 +152,15 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
+def time_up() -> None:
+    """Be a limit of time."""
+    raise TimeUp
+
+
 class Rounds(threading.Thread):
     """Plays a scene again and again, with an intruder at another point each time."""
 
-    def __init__(self, scene: Callable[[Callable[..., None]], None], stride: int) -> None:
+    def __init__(self, scene: Scene, stride: int) -> None:
         super().__init__(name="rounds", daemon=True)
         self._scene = scene
         self._stride = stride
@@ -151,15 +181,16 @@ class Rounds(threading.Thread):
     def _play(self, point: Point | None) -> Intruder:
         intruders: list[Intruder] = []
 
-        def during(action: Callable[[], object], act: Callable[[], None] = interrupt) -> None:
+        def during(action: Callable[[], object], act: Callable[[], None] = interrupt) -> Intruder:
             intruders.append(Intruder(point, act))
             intruders[-1].during(action)
+            return intruders[-1]
 
         self._scene(during)
         return intruders[0]
 
 
-def at_each_opcode(scene: Callable[[Callable[..., None]], None], *, stride: int = 1) -> None:
+def at_each_opcode(scene: Scene, *, stride: int = 1) -> None:
     """Play *scene* with an intruder at each delicate opcode, or at every *stride*-th."""
     # In a thread of its own, for an interrupt within a handler leaves its thread the error that was
     # being handled, and all later ones would hang on it.
@@ -313,6 +344,39 @@ def test_giving_back_broken_off() -> None:
     at_each_opcode(scene)
 
 
+def test_the_forgotten_found_broken_off() -> None:
+    """A claim that was forgotten gives its place back, also if its note was lost on the way."""
+
+    def scene(during: Any) -> None:
+        stand = Stand(deployment("eu"))
+        claim = stand.take(lasting=True)
+        del claim
+
+        during(stand.ledger.tick)
+
+        assert_sound(stand)
+        assert not stand.ledger.watches
+
+    at_each_opcode(scene)
+
+
+def test_the_note_of_a_forgotten_one_that_was_lost() -> None:
+    """It is written again where something is broken off, and a second one does nothing."""
+    stand = Stand(deployment("eu"))
+    living, claim = stand.take(lasting=True), stand.take(lasting=True)
+    del claim
+    stand.ledger.lost.get_nowait()
+    assert stand.in_flight() == {"eu": 2}
+
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            stand.ledger.drain("nobody")
+
+    assert stand.in_flight() == {"eu": 1}
+    living.release()
+    assert_sound(stand)
+
+
 @pytest.mark.parametrize(
     "act",
     [
@@ -403,6 +467,74 @@ def test_a_call_broken_off_that_is_told_of(keeps_claim: bool) -> None:
         assert ended in ([], [1], [1, 2], [2])
 
     at_each_opcode(scene, stride=3)
+
+
+# -- streams --------------------------------------------------------------------------------
+
+
+def read_whole(pool: ProviderPool, kept: list[CompletionStream]) -> None:
+    """Read a stream to its end, and keep it."""
+    kept.append(pool.stream("hello"))
+    for _ in kept[0]:
+        pass
+
+
+def leave_early(pool: ProviderPool, kept: list[CompletionStream]) -> None:
+    """Leave a stream and keep it, and forget another."""
+    kept.append(pool.stream("hello"))
+    with kept[0] as stream:
+        next(stream)
+    next(pool.stream("hello"))
+
+
+@pytest.mark.parametrize("act", [interrupt, time_up])
+@pytest.mark.parametrize("action", [read_whole, leave_early])
+def test_a_stream_broken_off(
+    action: Callable[[ProviderPool, list[CompletionStream]], None], act: Callable[[], None]
+) -> None:
+    """What breaks it off goes through to its reader, nobody is blamed, and it can be closed or forgotten."""
+
+    def scene(during: Any) -> None:
+        answers = ScriptedProvider("one two", "three four")
+        pool = ProviderPool([Deployment("eu", answers)], health_check=None)
+        kept: list[CompletionStream] = []
+
+        intruder = during(lambda: action(pool, kept), act)
+
+        assert intruder.went_through == intruder.came
+        for stream in kept:
+            stream.close()
+        eu = pool.health("eu")
+        assert (eu.requests_in_flight, eu.total_errors) == (0, 0)
+        pool.close()
+
+    at_each_opcode(scene)
+
+
+@pytest.mark.parametrize("action", [read_whole, leave_early])
+def test_a_stream_broken_off_that_is_told_of(
+    action: Callable[[ProviderPool, list[CompletionStream]], None],
+) -> None:
+    """The same, and nothing is told twice."""
+
+    def scene(during: Any) -> None:
+        answers = ScriptedProvider("one two", "three four")
+        pool = ProviderPool([Deployment("eu", answers)], health_check=None)
+        witness = Witness()
+        pool.observe(witness)
+        kept: list[CompletionStream] = []
+
+        during(lambda: action(pool, kept))
+
+        for stream in kept:
+            stream.close()
+        assert pool.health("eu").requests_in_flight == 0
+        for name in ("call_ended", "call_returned"):
+            calls = [id(facts[0]) for told, facts, _ in witness.seen if told == name]
+            assert len(calls) == len(set(calls)) <= 2
+        pool.close()
+
+    at_each_opcode(scene, stride=2)
 
 
 # -- guests ---------------------------------------------------------------------------------
@@ -523,7 +655,7 @@ def test_a_signal_handler_that_closes_what_is_being_closed() -> None:
     def scene(during: Any) -> None:
         closed: list[str] = []
         provider = ScriptedProvider("fine")
-        provider.close = lambda: closed.append("closed")  # type: ignore[attr-defined]
+        provider.close = lambda: closed.append("closed")  # type: ignore[method-assign]
         pool = ProviderPool([Deployment("eu", provider)], health_check=None)
         pool.start()
 

@@ -308,6 +308,24 @@ def test_interrupt_in_a_step(clock: ManualClock) -> None:
     assert (status.requests_in_flight, status.total_errors, source.closed) == (0, 0, 1)
 
 
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, TimeoutError, LookupError])
+def test_interrupt_at_the_end(kind: type[BaseException], clock: ManualClock) -> None:
+    """What a signal handler raises while the end is booked goes on too; the answer is there, and no blame."""
+    source = Source("a", STOP)
+    made = pool(clock, Provider(source))
+    stream = made.stream("hello")
+
+    def close() -> None:
+        raise kind("the handler's")
+
+    source.close = close  # type: ignore[method-assign]
+    with pytest.raises(kind, match="the handler's"):
+        list(stream)
+    status = made.health("eu")
+    assert (status.requests_in_flight, status.total_errors, status.total_requests) == (0, 0, 1)
+    assert (list(stream), stream.response.text) == ([], "a")
+
+
 def test_interrupt_before_the_first_content(clock: ManualClock) -> None:
     """The same there."""
     source = Source(KeyboardInterrupt())
