@@ -70,8 +70,11 @@ def pytest_configure() -> None:
         slow = [HealthCheck.too_slow]
         settings.register_profile("unhurried", deadline=None, suppress_health_check=slow)
         settings.load_profile("unhurried")
-    # An audit hook sees what a patched method would miss: C code, subclasses, other threads.
-    sys.addaudithook(_refuse_network)
+    # An audit hook sees what a patched method would miss: C code, subclasses, other threads. But before
+    # 3.12 two threads that start at once under a tracer, one of them in the hook, fail with "Cannot install
+    # a trace function while another trace function is being installed".
+    if sys.gettrace() is None or sys.version_info >= (3, 12):
+        sys.addaudithook(_refuse_network)
 
 
 def _unlock_coverage() -> None:

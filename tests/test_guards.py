@@ -8,6 +8,14 @@ import pytest
 
 CONFTEST = pathlib.Path(__file__).with_name("conftest.py")
 
+
+@pytest.fixture(autouse=True)
+def untraced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep coverage.py out of the runs within these tests: under a tracer one guard may be off."""
+    for name in ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+
+
 CULPRITS = """
     import contextlib
     import logging
