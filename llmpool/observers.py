@@ -189,7 +189,7 @@ class Audience:
         Look up what *observer* wants to be told of.
 
         Raises:
-            TypeError: nothing.
+            TypeError: it wants to be told of nothing.
         """
         ears = {name: _ears(observer, name) for name in (*_OF_CALLS, *_OF_HEALTH)}
         if isinstance(observer, type) or not any(ears.values()):

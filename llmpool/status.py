@@ -97,6 +97,11 @@ class DeploymentStatus:
     requests_left: int | None = None
     tokens_left: int | None = None
 
+    @property
+    def in_service(self) -> bool:
+        """Whether it is healthy and was not drained; a rate limit takes nobody out of service."""
+        return self.healthy and self.state != "draining"
+
     def to_dict(self) -> dict[str, Any]:
         """Give plain values that JSON can carry."""
         return dict(_plain(self))

@@ -224,7 +224,7 @@ class _PoolObserver(Observer):
             status = pool.health(deployment)
             self._states[deployment] = status.state
             gauge = self._metrics.up.labels(self._pool, label(deployment))
-            gauge.set(1.0 if status.healthy and status.state != "draining" else 0.0)
+            gauge.set(1.0 if status.in_service else 0.0)
 
     def _arrive(self) -> None:
         """Show the states anew in a forked child, where each gauge of several processes starts at zero."""

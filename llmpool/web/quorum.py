@@ -35,6 +35,6 @@ def is_ready(status: PoolHealthStatus, quorum: float) -> bool:
     may be as healthy as it likes.
     """
     total = status.total_deployments
-    healthy = sum(each.healthy and each.state != "draining" for each in status.deployments)
+    healthy = sum(each.in_service for each in status.deployments)
     needed = min(quorum, total) if isinstance(quorum, int) else quorum * total
     return healthy >= max(1.0, needed - _ROUNDING)
