@@ -39,8 +39,7 @@ class Booking:
         entry.requests += 1
         health = entry.health
         if outcome.verdict is Verdict.OK:
-            entry.latencies.add(latency, now)
-            entry.latency = entry.latencies.mean
+            entry.latency = entry.latencies.add(latency, now)
             if claim.generation == health.generation:
                 health.call_ok(claim.started_at, now)
             self.note_success()
@@ -58,7 +57,7 @@ class Booking:
             self._rate_limit(entry, outcome, now)
         elif verdict is Verdict.UNKNOWN_MODEL and claim.wish.model is not None:
             entry.unknown[claim.wish.model] = now + UNKNOWN_MODEL_MEMORY
-            self._roster.version += 1
+            self._roster.forget_groups()
             self._roster.alarm(entry, now + UNKNOWN_MODEL_MEMORY)
         elif verdict is Verdict.BUSY:
             if health.busy(outcome, now, self._rng) and not stale:

@@ -11,6 +11,7 @@ import attrs
 
 from llmpool import clients, errors, fallback, retries
 from llmpool import outcomes as out
+from llmpool._made import made
 from llmpool.claims import Claim, LastingClaim
 from llmpool.clock import Clock
 from llmpool.config import RetryPolicy
@@ -137,7 +138,7 @@ class Call(Generic[_T]):
             done = True
             return True
         finally:
-            if not done or not self._keeps_claim:
+            if not done:
                 claim.release()
 
     def _failed(self, claim: Claim, error: Exception) -> bool:
@@ -283,9 +284,7 @@ _SUCCESS = {**Attempt("", Verdict.OK).__dict__}  # a plain dict, which is copied
 
 def _success(deployment: str, latency: float) -> Attempt:
     """Give the attempt that went well; made for every call, so without the cost of ``__init__``."""
-    attempt = object.__new__(Attempt)
-    facts = attempt.__dict__
-    facts.update(_SUCCESS)
+    facts = _SUCCESS.copy()
     facts["deployment"] = deployment
     facts["latency"] = latency
-    return attempt
+    return made(Attempt, facts)

@@ -36,6 +36,9 @@ class State(str, enum.Enum):
     RECOVERING = "recovering"
 
 
+_HEALTHY = State.HEALTHY  # by way of its class it takes ten times as long, in every good call
+
+
 class Evidence(enum.Enum):
     """What a check finds things by."""
 
@@ -177,13 +180,9 @@ class Health:
         self.short = 0
         self.network = False
         self.last_success_at = now
-        self.tally.bucket(now)[1] += 1
+        self.tally.add(now)
         # Plain traffic ends here, for nothing else is to be cleared.
-        if (
-            self.state is State.HEALTHY
-            and self.cooldown.until == 0.0
-            and self.disabled_period == 0.0
-        ):
+        if self.state is _HEALTHY and self.cooldown.until == 0.0 and self.disabled_period == 0.0:
             return
         self._completed(started_at, now)
 

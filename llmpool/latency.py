@@ -33,21 +33,24 @@ class Latencies:
         self.measured_at = -math.inf
         self.worst = 0.0  # no call in memory took longer
 
-    def add(self, seconds: float, now: float) -> None:
-        """Take in one call."""
+    def add(self, seconds: float, now: float) -> float:
+        """Take in one call; give the mean with it."""
         if now >= self._turn_at:
             self._turn(now)
         place = bisect_left(_BOUNDS, seconds)
-        self._now[place] = self._now.get(place, 0) + 1
-        self.count += 1
-        if self.count & 31 == 1 or self.count < 32:
+        counts = self._now
+        counts[place] = counts.get(place, 0) + 1
+        self.count = count = self.count + 1
+        if count & 31 == 1 or count < 32:
             self._cached.clear()
         self.measured_at = now
         if seconds > self.worst:
             self.worst = seconds
         mean = self.mean
         # A moving mean over some ten calls: quick to see a change, not moved by one outlier alone.
-        self.mean = seconds if mean is None else mean + 0.1 * (seconds - mean)
+        mean = seconds if mean is None else mean + 0.1 * (seconds - mean)
+        self.mean = mean
+        return mean
 
     def quantile(self, share: float) -> float | None:
         """Give the seconds that *share* of the calls stayed below; None while unmeasured."""

@@ -136,7 +136,7 @@ class HealthLedger:
                     and not (wish.avoid or wish.affinity or self._queue)
                 ):
                     group = self._roster.groups.get((wish.model, wish.tags, wish.upstream))
-                    if group is not None and group.version == self._roster.version and group.tiers:
+                    if group is not None and group.tiers:
                         entry: Entry = self._pick(group.tiers[0])
                         if entry.in_flight < entry.limit:
                             self._places.grant(claim, entry, now, group.many)
@@ -234,9 +234,7 @@ class HealthLedger:
                 booked = outcome is OK and claim.generation == health.generation
                 if booked:
                     entry.requests += 1
-                    latencies = entry.latencies
-                    latencies.add(latency, now)
-                    entry.latency = latencies.mean
+                    entry.latency = entry.latencies.add(latency, now)
                     health.call_ok(claim.started_at, now)
                     if not (entry.delicate or self._queue or self._booking.adrift):
                         return
@@ -511,7 +509,7 @@ class HealthLedger:
                 if watch() is None:
                     self.lost.put(watch)  # its note may have been taken, and not been followed
             self._places.mend(self._clock.now())
-            self._roster.version += 1
+            self._roster.forget_groups()
 
     def reset_after_fork(self) -> None:
         """Begin anew in a forked child: keep what is known of health, drop what was in flight."""

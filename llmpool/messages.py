@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from llmpool import _html
+from llmpool._made import made
 from llmpool._validators import as_count, as_number, as_text, refuse
 
 if TYPE_CHECKING:
@@ -172,13 +173,11 @@ _USER = {**Message("user").__dict__}  # a plain dict, which is copied as a whole
 
 
 def _from_user(text: str) -> Message:
-    """Give a user's message; made for every call, so without the cost of ``__init__``."""
-    message = object.__new__(Message)
-    facts = message.__dict__
-    facts.update(_USER)
+    """Give a user's message."""
+    facts = _USER.copy()
     facts["content"] = text
     facts["extra"] = {}
-    return message
+    return made(Message, facts)
 
 
 def _messages(given: object) -> tuple[Message, ...]:
@@ -248,15 +247,16 @@ def asked(
     extra: Mapping[str, Any],
 ) -> CompletionRequest:
     """Give a request; made for every call, so without the cost of ``__init__``."""
-    request = object.__new__(CompletionRequest)
-    facts = request.__dict__
-    facts.update(_NOTHING_ASKED)
+    facts = _NOTHING_ASKED.copy()
     facts["messages"] = _messages(given)
+    facts["extra"] = extra
+    if model is None and max_tokens is None and temperature is None and tools is None:
+        return made(CompletionRequest, facts)
     facts["model"] = model
     facts["max_tokens"] = max_tokens
     facts["temperature"] = temperature
     facts["tools"] = tools
-    facts["extra"] = extra
+    request = made(CompletionRequest, facts)
     request.__attrs_post_init__()
     return request
 

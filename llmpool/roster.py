@@ -39,12 +39,11 @@ News = Change | Callable[[], None]
 class Group:
     """The eligible deployments for one kind of wish, tier by tier."""
 
-    __slots__ = ("many", "tiers", "version")
+    __slots__ = ("many", "tiers")
 
-    def __init__(self) -> None:
-        self.version = -1
-        self.tiers: tuple[tuple[Any, ...], ...] = ()
-        self.many = False  # more than one in all
+    def __init__(self, tiers: tuple[tuple[Any, ...], ...]) -> None:
+        self.tiers = tiers
+        self.many = sum(map(len, tiers)) > 1
 
 
 class Roster:
@@ -56,8 +55,7 @@ class Roster:
 
     def __init__(self, pick: Callable[[Sequence[Any]], Any], now: float) -> None:
         self.entries: dict[str, Entry] = {}
-        self.groups: dict[Any, Group] = {}
-        self.version = 0  # of who is eligible
+        self.groups: dict[Any, Group] = {}  # those that hold good
         self.limited = False  # somebody has a limit per minute
         self.news: list[News] = []
         self.sweep_at = now + SWEEP
@@ -65,6 +63,7 @@ class Roster:
         self._pick = pick
         self._alarms: list[tuple[float, int, Entry]] = []
         self._order = itertools.count()
+        self._in_use = False  # somebody has been chosen
 
     def add(self, entry: Entry, now: float) -> None:
         """
@@ -113,7 +112,7 @@ class Roster:
         entry = self.entries.pop(name)
         entry.removed = True
         self.refresh(entry, now)
-        self.version += 1
+        self.forget_groups()
         return entry
 
     # -- choosing ---------------------------------------------------------------------------
@@ -148,25 +147,24 @@ class Roster:
 
     def group(self, wish: Wish) -> Group:
         """Give the eligible ones that such a wish may have."""
-        group = self.groups.get((wish.model, wish.tags, wish.upstream))
-        if group is None or group.version != self.version:
-            group = self._regroup(wish, group)
-        return group
+        return self.groups.get(wish.key) or self._find_group(wish)
 
-    def _regroup(self, wish: Wish, group: Group | None) -> Group:
-        if group is None:
-            if len(self.groups) >= MOST_GROUPS:
-                self.groups.clear()
-            group = self.groups[wish.key] = Group()
-        version = self.version  # read first: a guest may change it meanwhile
+    def _find_group(self, wish: Wish) -> Group:
+        groups = self.groups  # read first: a guest may put others in their place meanwhile
         tiers: dict[int, list[Entry]] = {}
         for entry in list(self.entries.values()):
             if entry.eligible and entry.serves(*wish.key):
                 tiers.setdefault(entry.priority, []).append(entry)
-        group.tiers = tuple(tuple(tiers[priority]) for priority in sorted(tiers))
-        group.many = sum(map(len, group.tiers)) > 1
-        group.version = version
+        group = Group(tuple(tuple(tiers[priority]) for priority in sorted(tiers)))
+        if len(groups) >= MOST_GROUPS:
+            groups.clear()
+        groups[wish.key] = group
+        self._in_use = True
         return group
+
+    def forget_groups(self) -> None:
+        """Note that others are eligible than before, or know other models."""
+        self.groups = {}
 
     def others(self, entry: Entry, wish: Wish) -> bool:
         """Tell whether an untried one remains besides *entry*."""
@@ -277,17 +275,17 @@ class Roster:
             known = {model: end for model, end in entry.unknown.items() if end > now}
             if len(known) != len(entry.unknown):
                 entry.unknown = known
-                self.version += 1
+                self.forget_groups()
         open_now = not entry.removed and not entry.draining and health.open_at(now) <= now
         eligible = open_now and bool(entry.weight)
         if eligible != entry.eligible:
             if eligible:
                 # Who was away does not catch up in turns. Before the first call there are none, and a
                 # look at all for each that is added would make a big pool slow to build.
-                others = self.entries.values() if self.groups else ()
+                others = self.entries.values() if self._in_use else ()
                 entry.turns = max((e.turns for e in others if e.eligible), default=0.0)
             entry.eligible = eligible
-            self.version += 1
+            self.forget_groups()
         state = entry.state(now)
         if state != entry.shown and not entry.removed:
             self.news.append(Change(entry.name, entry.shown, state, entry.reason(now), now))

@@ -9,6 +9,7 @@ import attrs
 
 from llmpool import _validators as valid
 from llmpool import errors, spending
+from llmpool._made import made
 from llmpool.calls import Send
 from llmpool.claims import Claim
 from llmpool.clock import Clock
@@ -117,7 +118,13 @@ def to_call(fn: Callable[[Lease], _T], model: str | None, clock: Clock) -> Send[
 def _for(deployment: Deployment, request: CompletionRequest) -> CompletionRequest:
     """Give *request* with the deployment's own name of the model."""
     model = deployment.upstream(request.model)
-    return request if model == request.model else attrs.evolve(request, model=model)
+    if model == request.model:
+        return request
+    if type(request) is not CompletionRequest:
+        return attrs.evolve(request, model=model)
+    facts = request.__dict__.copy()
+    facts["model"] = model
+    return made(CompletionRequest, facts)
 
 
 def _as_answer(given: object) -> CompletionResponse:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 WINDOW = 120.0
 BUCKET = WINDOW / 12
 
@@ -13,26 +15,30 @@ class Tally:
     ``buckets`` are of ten seconds, and each is ``[start, outcomes, faults, deep faults]``.
     """
 
-    __slots__ = ("buckets",)
+    __slots__ = ("_full_at", "buckets")
 
     def __init__(self) -> None:
         self.buckets: list[list[float]] = []
+        self._full_at = -math.inf  # the end of the last one
 
-    def bucket(self, now: float) -> list[float]:
-        """Give the bucket to count in."""
-        buckets = self.buckets
-        if not buckets or now >= buckets[-1][0] + BUCKET:
-            buckets.append([now, 0, 0, 0])
-            while buckets[0][0] <= now - WINDOW:
-                del buckets[0]
-        return buckets[-1]
+    def add(self, now: float) -> None:
+        """Count an outcome that is no fault."""
+        if now >= self._full_at:
+            self._begin(now)
+        self.buckets[-1][1] += 1
 
     def add_fault(self, now: float, deep: bool) -> None:
         """Count a fault, *deep* if no ping finds it."""
-        bucket = self.bucket(now)
-        bucket[1] += 1
+        self.add(now)
+        bucket = self.buckets[-1]
         bucket[2] += 1
         bucket[3] += deep
+
+    def _begin(self, now: float) -> None:
+        self.buckets.append([now, 0, 0, 0])
+        self._full_at = now + BUCKET
+        while self.buckets[0][0] <= now - WINDOW:
+            del self.buckets[0]
 
     def take_back(self) -> None:
         """Count the last deep fault no longer."""

@@ -35,7 +35,7 @@ ROWS = (
     ("_hosts", "codes", "delays", "own_retries", "privacy", "spending"),
     ("errors", "results", "messages", "config"),
     ("_logs",),
-    ("_validators", "_forks", "_html", "_threads", "bell", "clock"),
+    ("_validators", "_forks", "_html", "_made", "_threads", "bell", "clock", "turnstile"),
 )
 """Who stands on whom, top row first. A room (a folder) is one entry."""
 
