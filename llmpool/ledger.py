@@ -25,6 +25,7 @@ from llmpool.places import Places
 from llmpool.roster import Change, News, Roster
 from llmpool.status import DeploymentStatus, Explanation, HealthCheckResult
 from llmpool.strategies import BuiltIn, Candidate, LeastConnections, RoutingStrategy
+from llmpool.turnstile import come_back
 from llmpool.wishes import Refusal, Wish
 
 LONGEST_NAP = 0.5
@@ -38,8 +39,9 @@ def _section(method: Callable[..., _T]) -> Callable[..., _T]:
     """
     Run *method* under the ledger's lock, then tell what it changed.
 
-    Broken off by an interrupt, at whatever bytecode, it leaves no lock held and no count wrong: both
-    are put right from the open claims before the interrupt goes on.
+    Broken off by an interrupt, at whatever bytecode, or by an error, it leaves no lock held and no count
+    wrong: both are put right from the open claims before the exception goes on. So the lock is let go by
+    hand on each way out, for a ``finally`` has a bytecode before it at which nothing holds.
     """
 
     @functools.wraps(method)
@@ -48,13 +50,16 @@ def _section(method: Callable[..., _T]) -> Callable[..., _T]:
             # A guest: a signal handler or a finaliser on the very thread that holds the lock. Its
             # host tells the news, and mends what is broken off.
             return method(self, *args)
-        try:
-            with self._lock:  # critical section
-                result = method(self, *args)
-                # Not the list itself when it is empty: the next holder writes to that.
-                news = self._roster.news or ()
-                if news:
-                    self._roster.news = []
+        lock = self._lock
+        try:  # critical section
+            if not lock.acquire(False):
+                come_back(lock)
+            result = method(self, *args)
+            # Not the list itself when it is empty: the next holder writes to that.
+            news = self._roster.news or ()
+            if news:
+                self._roster.news = []
+            lock.release()
         except BaseException:
             self._mend()
             raise
@@ -126,21 +131,26 @@ class HealthLedger:
             answer = self._try(claim, now, now)
             assert not isinstance(answer, float)
             return answer
-        try:
-            with self._lock:  # critical section
-                # By far most calls: nothing is due, nobody waits, and somebody is free.
-                if (
-                    self._plain
-                    and now < self._roster.due_at
-                    and now < wish.deadline_at
-                    and not (wish.avoid or wish.affinity or self._queue)
-                ):
-                    group = self._roster.groups.get((wish.model, wish.tags, wish.upstream))
-                    if group is not None and group.tiers:
-                        entry: Entry = self._pick(group.tiers[0])
-                        if entry.in_flight < entry.limit:
-                            self._places.grant(claim, entry, now, group.many)
-                            return None
+        lock = self._lock
+        try:  # critical section
+            if not lock.acquire(False):
+                come_back(lock)
+            # By far most calls: nothing is due, nobody waits, and somebody is free.
+            roster = self._roster
+            if (
+                self._plain
+                and now < roster.due_at
+                and now < wish.deadline_at
+                and not (wish.avoid or wish.affinity or self._queue)
+            ):
+                group = roster.groups.get((wish.model, wish.tags, wish.upstream))
+                if group is not None and group.tiers:
+                    entry: Entry = self._pick(group.tiers[0])
+                    if entry.in_flight < entry.limit:
+                        self._places.grant(claim, entry, now, group.many)
+                        lock.release()
+                        return None
+            lock.release()
         except BaseException:
             self._mend()
             raise
@@ -223,23 +233,28 @@ class HealthLedger:
                     entry.spend(claim.usage)
                 self._settle_rest(claim, entry, outcome, now, latency)
             return
-        try:
-            with self._lock:  # critical section
-                if entry.open.pop(claim.token, None) is None:
+        lock = self._lock
+        try:  # critical section
+            if not lock.acquire(False):
+                come_back(lock)
+            if entry.open.pop(claim.token, None) is None:
+                lock.release()
+                return
+            self._places.close(entry, claim.token)
+            if claim.usage is not None:
+                entry.spend(claim.usage)
+            health = entry.health
+            booked = outcome is OK and claim.generation == health.generation
+            if booked:
+                entry.requests += 1
+                entry.latency = entry.latencies.add(latency, now)
+                health.call_ok(claim.started_at, now)
+                if not (entry.delicate or self._queue or self._booking.adrift):
+                    lock.release()
                     return
-                self._places.close(entry, claim.token)
-                if claim.usage is not None:
-                    entry.spend(claim.usage)
-                health = entry.health
-                booked = outcome is OK and claim.generation == health.generation
-                if booked:
-                    entry.requests += 1
-                    entry.latency = entry.latencies.add(latency, now)
-                    health.call_ok(claim.started_at, now)
-                    if not (entry.delicate or self._queue or self._booking.adrift):
-                        return
-                self._settle_rest(claim, entry, outcome, now, latency, booked)
-                news, self._roster.news = self._roster.news, []
+            self._settle_rest(claim, entry, outcome, now, latency, booked)
+            news, self._roster.news = self._roster.news, []
+            lock.release()
         except BaseException:
             self._mend()
             raise

@@ -59,6 +59,7 @@ FILES = {
         "sending",
         "streams",
         "gathered",
+        "turnstile",
     )
 } | {threading.__file__}
 """Where the interrupts fall."""

@@ -158,16 +158,20 @@ class Sticking:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self.sticks = 0
-        self.release = self._lock.release
+        self.acquire = self._lock.acquire
         self._is_owned: Callable[[], bool] = self._lock._is_owned  # type: ignore[attr-defined]
+
+    def release(self) -> None:
+        """Let go, if it does not stick."""
+        if self.sticks:
+            self.sticks -= 1
+            raise KeyboardInterrupt
+        self._lock.release()
 
     def __enter__(self) -> bool:
         return self._lock.acquire()
 
     def __exit__(self, *_: object) -> None:
-        if self.sticks:
-            self.sticks -= 1
-            raise KeyboardInterrupt
         self._lock.release()
 
 

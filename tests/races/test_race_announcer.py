@@ -92,12 +92,11 @@ class Leaving:
 
     def __init__(self, lock: Any) -> None:
         self._lock = lock
+        self.acquire = lock.acquire
         self.next: list[Callable[[], object]] = []
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
+    def release(self) -> None:
+        """Let go, and let the next one in."""
         self._lock.release()
         while self.next:
             thread = threading.Thread(target=self.next.pop())
