@@ -14,6 +14,7 @@ import requests
 from benchmarks.fleet import Fleet
 from benchmarks.measure import Figure, Scale, alternate, ratios
 from benchmarks.overhead import calls_per_second
+from benchmarks.work import Loop
 from llmpool import Deployment, OpenAIProvider, ProviderPool
 
 PROMPT = "Tell me of the sea."
@@ -91,7 +92,9 @@ def by_router(fleet: Fleet) -> Iterator[Ask]:
     litellm.client_session = None
 
 
-def _loop(ask: Ask) -> Callable[[int], None]:
+def chats_of(ask: Ask) -> Loop:
+    """Ask again and again."""
+
     def loop(count: int) -> None:
         for _ in range(count):
             ask()
@@ -99,7 +102,7 @@ def _loop(ask: Ask) -> Callable[[int], None]:
     return loop
 
 
-def _seconds_each(loop: Callable[[int], None], count: int, threads: int) -> float:
+def _seconds_each(loop: Loop, count: int, threads: int) -> float:
     return 1.0 / calls_per_second(loop, count, threads)
 
 
@@ -109,7 +112,7 @@ def beside_peers(scale: Scale) -> list[Figure]:
     counts = {"Router": scale.pick(48, 32)}
     figures = []
     with Fleet(3) as fleet, ExitStack() as stack:
-        loops = {name: _loop(stack.enter_context(way(fleet))) for name, way in ways.items()}
+        loops = {name: chats_of(stack.enter_context(way(fleet))) for name, way in ways.items()}
         for threads in (1, 16):
             for loop in loops.values():
                 calls_per_second(loop, 2 * threads, threads)
@@ -142,9 +145,9 @@ def connections(scale: Scale) -> list[Figure]:
         values = []
         for _ in range(scale.rounds):
             with Fleet(1) as fleet, by_pool(fleet) as ask:
-                calls_per_second(_loop(ask), threads * 20, threads)
+                calls_per_second(chats_of(ask), threads * 20, threads)
                 fleet.forget()
-                calls_per_second(_loop(ask), threads * scale.pick(50, 10), threads)
+                calls_per_second(chats_of(ask), threads * scale.pick(50, 10), threads)
                 values.append(float(fleet.seen()[0].accepted))
         figures.append(Figure(f"new connections, {threads} threads", "", values, limit=0))
     return figures

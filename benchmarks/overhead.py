@@ -123,7 +123,7 @@ def beside_router(scale: Scale) -> list[Figure]:
         own(100)
         other(2)
         found = alternate(
-            scale.rounds,
+            scale.rounds * 3,
             {
                 "llmpool": partial(seconds_each, own, 2000, cpu=True),
                 "Router": partial(seconds_each, other, scale.pick(40, 5), cpu=True),

@@ -101,7 +101,8 @@ class WireAdapter(HTTPAdapter):
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
         """Give as much of an answer as anybody looks at: no cookies, no guess at an encoding."""
-        response = requests.Response()
+        # Not by its __init__, which makes a jar for cookies.
+        response = requests.Response.__new__(requests.Response)
         response.request = req
         response.url = req.url or ""
         response.status_code = resp.status

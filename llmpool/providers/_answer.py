@@ -65,10 +65,11 @@ class StrictAnswer(http.client.HTTPResponse):
         """Say what is wrong with the head; leave no doubt where the body ends (RFC 9112, 6.3)."""
         if self.status == 101:
             return "switched to a protocol not asked for"
-        try:
-            assert_header_parsing(self.msg)
-        except HeaderParsingError:
-            return "the answer has a malformed header"
+        if self.msg.defects or self.msg.get_payload():  # else there is nothing to sort out
+            try:
+                assert_header_parsing(self.msg)
+            except HeaderParsingError:
+                return "the answer has a malformed header"
         coding = ", ".join(self.msg.get_all("transfer-encoding", []))
         if coding and not self.chunked:
             return "the answer has an unknown transfer coding"

@@ -87,6 +87,12 @@ class Connection(HTTPConnection):
         self.request(method, target, headers=headers, preload_content=False)
         return self.getresponse()
 
+    def putheader(self, header: Any, *values: Any) -> None:
+        """Take a field as it is, for it was checked when the request was put together."""
+        # The base's way of adding a line, on which its own putheader() ends, after checks that take a
+        # third of the time of writing a request.
+        self._output(f"{header}: {values[0]}".encode("latin-1"))  # type: ignore[attr-defined]
+
     def send(self, data: Any) -> None:
         """Send the head, and the body along with it: a packet more is a wait more."""
         body, self._body = self._body, b""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping
 
 _FRAMING = ("content-length", "transfer-encoding", "connection", "expect", "upgrade")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -32,7 +32,12 @@ class Headers(Mapping[str, str]):
         return self._fields[name.lower()][1]
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name, _ in self._fields.values())
+        return iter(dict(self._fields.values()))
+
+    def items(self) -> ItemsView[str, str]:
+        """Give the fields, each under its name as it was written."""
+        # Its base's own looks up each value by its name: this is gone through twice for each request.
+        return dict(self._fields.values()).items()
 
     def __len__(self) -> int:
         return len(self._fields)
@@ -54,6 +59,8 @@ class Headers(Mapping[str, str]):
 
 def _plain(value: str) -> str:
     """Put one space in the place of control characters and the blanks around them."""
+    if _CONTROLS.search(value) is None:
+        return value.strip(" \t")
     # Not by one expression with the blanks in it, which a line of blanks would keep busy for seconds.
     parts = (part.strip(" \t") for part in _CONTROLS.split(value))
     return " ".join(part for part in parts if part)

@@ -143,6 +143,12 @@ class OpenReply:
             raise failure
         return data
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is certain that nothing more comes; where it is not, a read tells."""
+        raw = self._raw
+        return raw.closed and "content-encoding" not in raw.headers
+
     def _look_at_the_clock(self) -> None:
         """Keep to the deadline also where no read has to wait: ten thousand pieces come at once."""
         self._reads += 1

@@ -93,6 +93,8 @@ def read_whole(reply: OpenReply) -> Reply:
     try:
         while len(body) <= most and (piece := reply.read1()):
             body += piece
+            if reply.ended:
+                break
     except WireFailure:
         if good:
             raise
