@@ -96,6 +96,7 @@ def seasoned(scale: Scale) -> list[Figure]:
 def router_figures(name: str, fault: str, story: Story) -> list[Figure]:
     """Give what one story tells; for llmpool, with what is to be reached."""
     ours = name.startswith("llmpool")
+    held = ours and fault != "429"  # after which a cool-down ends by time, and a call goes first
     about = f"{fault}: {name}"
     back = 2 * router.INTERVAL * 1.1 + SLACK  # with the jitter of the checks
     return [
@@ -106,10 +107,10 @@ def router_figures(name: str, fault: str, story: Story) -> list[Figure]:
             f"{about}, last call to the bad one after",
             "s",
             [story.out],
-            limit=router.INTERVAL if ours else None,
+            limit=router.INTERVAL if held else None,
         ),
         Figure(
-            f"{about}, calls spent as probes", "calls", [story.probes], limit=0 if ours else None
+            f"{about}, calls spent as probes", "calls", [story.probes], limit=0 if held else None
         ),
         # A wrong key is tried again once in its period, a minute, which is longer than this goes on.
         Figure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable
 
@@ -54,7 +55,7 @@ class Booking:
             entry.errors += 1
             entry.last_error = outcome.reason
         if verdict is Verdict.RATE_LIMITED:
-            self._rate_limit(entry, outcome, now)
+            self._rate_limit(entry, outcome, claim.started_at, now)
         elif verdict is Verdict.UNKNOWN_MODEL and claim.wish.model is not None:
             entry.unknown[claim.wish.model] = now + UNKNOWN_MODEL_MEMORY
             self._roster.forget_groups()
@@ -85,8 +86,8 @@ class Booking:
             used = thought
         claim.quota.settle(thought, used, now, sent=not unsent)
 
-    def _rate_limit(self, entry: Entry, outcome: Outcome, now: float) -> None:
-        delay = entry.health.rate_limited(outcome, now, self._rng)
+    def _rate_limit(self, entry: Entry, outcome: Outcome, started_at: float, now: float) -> None:
+        delay = entry.health.rate_limited(outcome, started_at, now, self._rng)
         group = entry.deployment.quota_group
         if group is None:
             return
@@ -171,7 +172,9 @@ class Booking:
         if verdict is Verdict.OK:
             health.check_ok(evidence, started_at, now, self.limits)
         elif verdict is Verdict.RATE_LIMITED:
-            self._rate_limit(entry, outcome, now)
+            # What cannot end a cool-down does not lengthen it either.
+            speaks = evidence is Evidence.COMPLETION
+            self._rate_limit(entry, outcome, started_at if speaks else -math.inf, now)
         elif verdict is Verdict.CONFIG:
             health.checked = True
             health.disable(outcome, now)

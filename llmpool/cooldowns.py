@@ -51,12 +51,20 @@ class CoolDown:
             self.rate_row = self.busy_row = 0
             self.busy_since = None
 
-    def rate_limited(self, outcome: Outcome, now: float, rng: random.Random) -> float:
-        """Cool for a rate limit; give the seconds."""
+    def rate_limited(
+        self, outcome: Outcome, started_at: float, now: float, rng: random.Random
+    ) -> float:
+        """
+        Cool for a rate limit; give the seconds.
+
+        One refusal more than the last is what began after that one's cool-down did: a completion that a
+        check asked for.
+        """
+        again = self.runs(now) and started_at > self.since
         delay = outcome.retry_after
         if delay is None:
-            delay = self._delay(RATE_MOST, self.rate_row, now, rng)
-        if not self.runs(now):
+            delay = self._delay(RATE_MOST, self.rate_row, now, rng, again)
+        if again or not self.runs(now):
             self.rate_row += 1
         self.begin(delay, now, outcome.reason)
         return delay
@@ -91,8 +99,10 @@ class CoolDown:
             return False
         return now - self.busy_since >= BUSY_PATIENCE
 
-    def _delay(self, most: float, row: int, now: float, rng: random.Random) -> float:
+    def _delay(
+        self, most: float, row: int, now: float, rng: random.Random, again: bool = False
+    ) -> float:
         # Calls that were in flight together are refused together: that is one refusal.
-        if self.runs(now):
+        if self.runs(now) and not again:
             return self.until - now
         return rng.uniform(0.0, min(most, 2.0 ** min(row, 10)))

@@ -347,10 +347,12 @@ class Health:
 
     # -- verdicts that are no fault ---------------------------------------------------------
 
-    def rate_limited(self, outcome: Outcome, now: float, rng: random.Random) -> float:
+    def rate_limited(
+        self, outcome: Outcome, started_at: float, now: float, rng: random.Random
+    ) -> float:
         """Book a rate limit; give the seconds to cool."""
         self._try_used(now)
-        return self.cooldown.rate_limited(outcome, now, rng)
+        return self.cooldown.rate_limited(outcome, started_at, now, rng)
 
     def busy(self, outcome: Outcome, now: float, rng: random.Random) -> bool:
         """

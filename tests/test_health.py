@@ -36,6 +36,7 @@ from hypothesis import strategies as st
 from stand import ENDS, end
 
 from llmpool.health import UNMEASURED, Evidence, Health, Limits
+from llmpool.outcomes import Outcome
 from llmpool.tally import Tally
 
 ALONE = Limits()
@@ -126,7 +127,7 @@ class Patient:
             return
         outcome = end(word)
         faulty = {
-            "rate_limited": lambda: health.rate_limited(outcome, self.now, self.rng) is None,
+            "rate_limited": lambda: self.limited(outcome, self.now),
             "busy": lambda: health.busy(outcome, self.now, self.rng),
             "config": lambda: health.disable(outcome, self.now) and False,
             "ignored": health.short_timeout,
@@ -135,11 +136,18 @@ class Patient:
         if faulty[str(outcome.verdict)]():
             health.call_fault(outcome, self.now, self.now, self.limits, self.rng)
 
+    def limited(self, outcome: Outcome, started_at: float) -> bool:
+        """Book a rate limit, which is no fault."""
+        self.health.rate_limited(outcome, started_at, self.now, self.rng)
+        return False
+
     def check(self, evidence: Evidence, kind: str) -> None:
         """Book the end of a check that began just now."""
         health = self.health
         if kind == "ok":
             health.check_ok(evidence, self.asked or self.now, self.now, self.limits)
+        elif str(ENDS[kind].verdict) == "rate_limited":
+            self.limited(ENDS[kind], self.asked or self.now)
         elif str(ENDS[kind].verdict) == "config":
             health.disable(ENDS[kind], self.now)
         else:
@@ -334,6 +342,10 @@ def test_probes_as_evidence(scenario: str) -> None:
     "+60 =healthy",
     a_success_begins_anew="429 +1 429 +2 ok 429 +1 =healthy",
     calls_refused_together_are_one_refusal="429*50 +1 =healthy",
+    a_probe_that_is_refused_is_one_more="429 +0.5 probe:429 +1.9 =cooling probe:429 +3.9 =cooling "
+    "+0.1 =healthy 429 +7.9 =cooling +0.1 =healthy",
+    unless_it_began_before="ask +0.1 429 +0.1 probe:429 +0.9 =healthy",
+    a_good_probe_ends_what_a_probe_has_lengthened="429 +0.5 probe:429 +0.5 probe:ok =healthy open",
     never_a_fault="429:1*99 +2 =healthy row:0",
     at_least_a_tenth_of_a_second="429:0.001 +0.09 =cooling +0.01 =healthy",
     at_most_an_hour="429:86400 +3599 =cooling +1 =healthy",

@@ -336,6 +336,24 @@ def test_a_blocked_health_page() -> None:
     assert stand.state("eu") == "healthy"
 
 
+@pytest.mark.parametrize(
+    ("evidence", "row"), [(Evidence.PING, 1), (Evidence.COMPLETION, 3)], ids=["ping", "probe"]
+)
+def test_a_rate_limit_that_a_check_meets(evidence: Evidence, row: int) -> None:
+    """Within a cool-down a refused completion is one refusal more; a page that is refused is none."""
+    stand = Stand(deployment("eu"))
+    stand.ask("eu", "429:5")
+    for _ in range(2):
+        stand.clock.advance(1.0)
+        assert stand.check("eu", "429", evidence)
+
+    assert stand.state("eu") == "cooling"
+    assert stand.ledger._roster.entries["eu"].health.cooldown.rate_row == row
+    stand.clock.advance(1.0)
+    stand.check("eu", "ok", evidence)
+    assert stand.state("eu") == ("cooling" if evidence is Evidence.PING else "healthy")
+
+
 def test_late_news() -> None:
     """What began before a deployment was taken out neither saves nor sinks it."""
     stand = Stand(deployment("eu"), deployment("us"))
