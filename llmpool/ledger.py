@@ -145,7 +145,8 @@ class HealthLedger:
             ):
                 group = roster.groups.get((wish.model, wish.tags, wish.upstream))
                 if group is not None and group.tiers:
-                    entry: Entry = self._pick(group.tiers[0])
+                    first = group.tiers[0]
+                    entry: Entry = self._pick(first) if group.many else first[0]
                     if entry.in_flight < entry.limit:
                         self._places.grant(claim, entry, now, group.many)
                         lock.release()
