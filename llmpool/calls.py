@@ -22,6 +22,7 @@ from llmpool.wishes import Refusal, Wish
 
 _T = TypeVar("_T")
 Send = Callable[[Claim], _T]
+_SUCCESS = {**Attempt("", Verdict.OK).__dict__}  # a plain dict, which is copied as a whole
 Retry = bool | str
 
 
@@ -101,8 +102,10 @@ class Call(Generic[_T]):
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """Every attempt of a call that succeeded, oldest first."""
-        assert self.claim.entry is not None
-        last = _success(self.claim.entry.name, self.latency)
+        facts = _SUCCESS.copy()
+        facts["deployment"] = self.claim.entry.name  # type: ignore[union-attr]  # it was taken
+        facts["latency"] = self.latency
+        last = made(Attempt, facts)
         return (*self.failed, last) if self.failed else (last,)
 
     def hand_over(self) -> _T:
@@ -277,14 +280,3 @@ def _rank(end: tuple[Claim, Outcome, Attempt]) -> tuple[int, str]:
     """Order the ends of a call by what its reader can do; of the request's own errors the first leads."""
     place = out.ACTIONABLE.index(end[1].verdict)
     return place, end[2].deployment if place else ""
-
-
-_SUCCESS = {**Attempt("", Verdict.OK).__dict__}  # a plain dict, which is copied as a whole
-
-
-def _success(deployment: str, latency: float) -> Attempt:
-    """Give the attempt that went well; made for every call, so without the cost of ``__init__``."""
-    facts = _SUCCESS.copy()
-    facts["deployment"] = deployment
-    facts["latency"] = latency
-    return made(Attempt, facts)

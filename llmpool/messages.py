@@ -248,7 +248,7 @@ def asked(
 ) -> CompletionRequest:
     """Give a request; made for every call, so without the cost of ``__init__``."""
     facts = _NOTHING_ASKED.copy()
-    facts["messages"] = _messages(given)
+    facts["messages"] = (_from_user(given),) if type(given) is str else _messages(given)
     facts["extra"] = extra
     if model is None and max_tokens is None and temperature is None and tools is None:
         return made(CompletionRequest, facts)

@@ -48,7 +48,7 @@ class Origin(str, enum.Enum):
     LOCAL = "local"  # out of descriptors: always ours
 
 
-# Not slotted: one is made for every call, by filling a __dict__ (calls._success).
+# Not slotted: one is made for every call, from a __dict__ (Call.attempts).
 @attrs.frozen(slots=False)
 class Attempt:
     """

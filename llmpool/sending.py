@@ -33,8 +33,7 @@ def to_complete(request: CompletionRequest, sends_on: bool) -> Send[CompletionRe
 
     def send(claim: Claim) -> CompletionResponse:
         # Not by the claim's property, which costs a call: this is in the way of every answer.
-        assert claim.entry is not None
-        deployment = claim.entry.deployment
+        deployment = claim.entry.deployment  # type: ignore[union-attr]  # it was taken
         answer = deployment.provider.complete(_for(deployment, request), claim.timeout)
         if not isinstance(answer, CompletionResponse):
             answer = _as_answer(answer)
