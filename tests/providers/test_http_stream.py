@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import gzip
 import threading
 from typing import Any
 
@@ -53,6 +54,36 @@ def test_a_piece_is_given_as_soon_as_it_is_there(how: str, tls: str | None) -> N
         assert pieces == [b"one", b"two"]
         assert stream.read1() == b""
         stream.close()
+
+
+PACKED = gzip.compress(b"onetwo")
+COUNTED = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "ended"),
+    [
+        (HEADS["counted"] + b"onetwo", True),
+        (CHUNKED + chunks(b"onetwo"), False),
+        (HEADS["until the close"] + b"onetwo", False),
+        (COUNTED % len(PACKED) + b"Content-Encoding: gzip\r\n\r\n" + PACKED, False),
+        (COUNTED % 9 + b"\r\nonetwo", False),
+    ],
+    ids=["counted", "chunked", "until the close", "packed", "short"],
+)
+def test_an_end_that_is_certain(answer: bytes, ended: bool) -> None:
+    """It is so of an answer of a known length that is not packed; of all others the next read tells."""
+
+    def serve(peer: Peer) -> None:
+        peer.request()
+        peer.send(answer)
+
+    with Server(serve) as server:
+        client = HttpClient(server.url, proxies={})
+        with client.open("GET", "/", deadline=soon()) as stream:
+            assert not stream.ended
+            assert stream.read1() == b"onetwo"
+            assert stream.ended is ended
 
 
 def test_many_chunks_at_once() -> None:
