@@ -89,12 +89,15 @@ def seasoned(scale: Scale) -> list[Figure]:
     for fault in ("500", "hang")[: scale.pick(2, 1)]:
         with Fleet(3) as fleet:
             story = router.by_pool(fleet, plan, fault, before)
-        figures += router_figures(f"llmpool, {before:,} good calls before", fault, story)
+        # So quick are these servers that two of them are mostly idle. The third, if it has failed once or
+        # twice and was not taken out, has no call for the 30 s in which a fault counts as load.
+        name = f"llmpool, {before:,} good calls before"
+        figures += router_figures(name, fault, story, returns=False)
     return figures
 
 
-def router_figures(name: str, fault: str, story: Story) -> list[Figure]:
-    """Give what one story tells; for llmpool, with what is to be reached."""
+def router_figures(name: str, fault: str, story: Story, returns: bool = True) -> list[Figure]:
+    """Give what one story tells; for llmpool, with what is to be reached, its return if *returns*."""
     ours = name.startswith("llmpool")
     held = ours and fault != "429"  # after which a cool-down ends by time, and a call goes first
     about = f"{fault}: {name}"
@@ -117,7 +120,7 @@ def router_figures(name: str, fault: str, story: Story) -> list[Figure]:
             f"{about}, serves again after",
             "s",
             _known(_time(story.back)),
-            limit=back if ours and fault != "401" else None,
+            limit=back if ours and returns and fault != "401" else None,
         ),
     ]
 
