@@ -98,9 +98,10 @@ def ratios(these: Sequence[float], those: Sequence[float]) -> tuple[float, ...]:
     return tuple(this / that for this, that in zip(these, those, strict=True))
 
 
-def seconds_each(work: Callable[[int], None], count: int, *, cpu: bool = False) -> float:
-    """Give the seconds of one of *count* pieces of *work*: this thread's own where *cpu* says so."""
-    clock = time.thread_time if cpu else time.perf_counter
+def seconds_each(
+    work: Callable[[int], None], count: int, clock: Callable[[], float] = time.thread_time
+) -> float:
+    """Give the seconds by *clock* of one of *count* pieces of *work*: by default this thread's CPU time."""
     began = clock()
     work(count)
     return (clock() - began) / count
