@@ -17,13 +17,13 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))  # the benchmarks are no part of the package
 
 from benchmarks import checking, references, table, traffic, work, world  # noqa: E402
-from benchmarks.__main__ import merged, read_arguments  # noqa: E402
+from benchmarks.__main__ import merged, read_arguments, run_alone  # noqa: E402
 from benchmarks.beside import haproxy_figures, router_figures  # noqa: E402
 from benchmarks.choosing import Pool, Task, simulate  # noqa: E402
 from benchmarks.fleet import Fleet  # noqa: E402
 from benchmarks.http_calls import by_pool, by_requests, chats_of  # noqa: E402
 from benchmarks.measure import AT_LEAST, Figure, Scale, alternate, ratios  # noqa: E402
-from benchmarks.suite import SUITE  # noqa: E402
+from benchmarks.suite import BY_NAME, SUITE  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -319,6 +319,13 @@ def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         read_arguments(["chatter"])
     assert "chatter" in capsys.readouterr().err
+
+
+def test_a_quick_run_judges_nothing(tmp_path: Path) -> None:
+    """It does too little for that."""
+    run_alone(BY_NAME["threads"], Scale(1, quick=True), tmp_path / "figures.json")
+    told = json.loads((tmp_path / "figures.json").read_text())
+    assert [figure["met"] for figure in told] == [None, None]
 
 
 def test_a_benchmark_that_is_run_again() -> None:
