@@ -88,11 +88,15 @@ class Meeting(queue.LifoQueue[Any]):
         self._together = together
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """Look, the first two together."""
+        """Look, the first two together, and neither goes on before the other has looked."""
         self._looks += 1
-        if self._looks <= 2:
+        if self._looks > 2:
+            return super().get(block=False)
+        self._together.wait(PATIENCE)
+        try:
+            return super().get(block=False)
+        finally:
             self._together.wait(PATIENCE)
-        return super().get(block=False)
 
 
 def test_two_threads_look_for_one_idle_connection() -> None:
