@@ -54,6 +54,7 @@ class Connection(HTTPConnection):
     """
 
     response_class = StrictAnswer
+    auto_open = 0  # by itself http.client would open it in clear, and without a deadline
     sock: TimedSocket | None
 
     def __init__(self, route: Route, limit: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from loopback import CHUNKED, OK, WAIT, Peer, Server, answering, chunks, once, r
 from llmpool.providers import _connections
 from llmpool.providers._deadline import Deadline
 from llmpool.providers._http import HttpClient, WireFailure
+from llmpool.providers._route import find_route
 from llmpool.providers._sockets import TimedSocket
 
 
@@ -38,6 +40,15 @@ def test_an_answer_read_to_its_end(answer: bytes) -> None:
         for _ in range(3):
             client.send("POST", "/", json={}, deadline=soon())
         assert server.accepted == 1
+
+
+def test_a_connection_that_was_closed_meanwhile() -> None:
+    """It is not opened by http.client's own means: in clear, and without a deadline."""
+    with Server(answering(OK)) as server:
+        connection = _connections.Connection(find_route(server.url, {}, True), 1.0)
+        with pytest.raises(http.client.NotConnected):
+            connection.request("POST", "/", headers={"Authorization": "Bearer k"})
+        assert server.accepted == 0
 
 
 @pytest.mark.parametrize(
