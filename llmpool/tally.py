@@ -22,7 +22,7 @@ class Tally:
         self._full_at = -math.inf  # the end of the last one
 
     def add(self, now: float) -> None:
-        """Count an outcome that is no fault."""
+        """Count an outcome, a fault or none."""
         if now >= self._full_at:
             self._begin(now)
         self.buckets[-1][1] += 1

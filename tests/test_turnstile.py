@@ -11,6 +11,7 @@ from stand import PATIENCE, Caller, Stand, deployment, end
 
 from llmpool import turnstile
 from llmpool.bell import Bell
+from llmpool.claims import Claim
 
 
 class Held:
@@ -67,18 +68,23 @@ class Watched:
         return taken
 
 
+def entering(stand: Stand, claim: Claim, act: str) -> Callable[[], object]:
+    """Give one of the three ways into the ledger's sections."""
+    ways: dict[str, Callable[[], object]] = {
+        "take": claim.take,
+        "settle": lambda: claim.settle(end("ok")),
+        "status": stand.ledger.status,
+    }
+    return ways[act]
+
+
 @pytest.mark.parametrize("act", ["take", "settle", "status"])
 def test_nobody_queues_for_the_ledger(act: str) -> None:
     """Who finds it taken never waits in the lock itself, and gets in when it is free."""
     stand = Stand(deployment("eu"))
     claim = stand.claim() if act == "take" else stand.take()
     lock = Watched(stand)
-    actions: dict[str, Callable[[], object]] = {
-        "take": claim.take,
-        "settle": lambda: claim.settle(end("ok")),
-        "status": stand.ledger.status,
-    }
-    thread = threading.Thread(target=actions[act], daemon=True)
+    thread = threading.Thread(target=entering(stand, claim, act), daemon=True)
 
     assert lock.acquire(False)
     thread.start()
@@ -119,13 +125,8 @@ def test_an_interrupt_while_coming_back(monkeypatch: pytest.MonkeyPatch, act: st
         mended()
 
     stand.ledger._mend = let_go_and_mend  # type: ignore[method-assign]
-    actions: dict[str, Callable[[], object]] = {
-        "take": claim.take,
-        "settle": lambda: claim.settle(end("ok")),
-        "status": stand.ledger.status,
-    }
     with pytest.raises(KeyboardInterrupt):
-        actions[act]()
+        entering(stand, claim, act)()
     thread.join(PATIENCE)
     monkeypatch.undo()
     claim.release()
